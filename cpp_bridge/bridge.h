@@ -1,0 +1,78 @@
+/* The contract between the pair style and Python: plain C, no preprocessor lines, because cffi
+   reads this very file to make the embedding library and the C++ compiles against it.
+
+   Every function returns 1 if it is good and 0 if it failed. cffi answers 0 when Python raised.
+   The caller owns every array and every text buffer; Python looks at them during the call only.
+   On failure `error` holds text: the message, then a blank line and the Python traceback.
+
+   Words. An atom's `species` is its place in the list of distinct elements that the pair style
+   asked for (0, 1, ...); -1 is an atom that contributes nothing (type mapped to NULL, or excluded
+   from group all). A `row` is an atom's place in the cache, with its embedding, the sum of its
+   messages and its energy. An edge is directed: atom i receives, atom j sends, r_ij = x_j - x_i.
+   Lengths, energies: the units that LAMMPS runs in, which are the model's own. */
+
+/* What a pair style asks for when it opens a model. */
+struct mliap_local_settings {
+  const char *model_file;  /* path of the model's zip */
+  const char *elements;    /* distinct element symbols, separated by blanks; species 0, 1, ... */
+  const char *units;       /* LAMMPS unit system: metal, real, lj, ... */
+  const char *device;      /* cpu or gpu */
+  int reference_isolated;  /* 1: energies are relative to isolated atoms */
+  int node_rank;           /* this process among those of its node: 0, 1, ... */
+  int node_ranks;          /* processes on this node: they share its cores and devices */
+};
+
+/* What it gets to know about the model. */
+struct mliap_local_model {
+  int instance;            /* names the opened model in the calls below */
+  double cutoff;           /* edges exist below this distance */
+  double overlap;          /* distance below which the model should not be asked; 0: no advice */
+  int differentiable;      /* 1: forces can be asked for; 0: energies only */
+  double tolerance;        /* a sound difference of incremental and full energy, per atom */
+  double *isolated_energy; /* [species], caller's array, filled with energies of isolated atoms */
+  char *summary;           /* caller's buffer: one line for the log about the model */
+  int summary_size;        /* its size in bytes */
+};
+
+/* All atoms of one process, each with its neighbours: a full evaluation. */
+struct mliap_local_rows {
+  int n_rows;                   /* atoms; row k of the cache becomes atom k */
+  int width;                    /* neighbours kept for each atom: the largest number of any */
+  const int *species;           /* [n_rows] */
+  const int *neighbour_species; /* [n_rows * width], -1 where an atom has fewer neighbours */
+  const double *r_ij;           /* [n_rows * width * 3]; any value where there is no neighbour */
+  int keep;                     /* 1: this becomes the settled state; 0: the cache stays as it is */
+};
+
+/* The difference between the settled state and a proposed one: an incremental evaluation. */
+struct mliap_local_change {
+  int accepted;              /* 1: first settle the proposal of the last mliap_local_update */
+  int n_rows;                /* rows whose energy may differ, each named once */
+  int n_changed;             /* the first of them hold an atom that is new, moved, retyped or gone;
+                                their message sums start from nothing */
+  const int *row;            /* [n_rows] rows of the cache; may lie beyond those filled so far */
+  const int *species;        /* [n_rows] in the proposed state; -1 leaves the row empty */
+  int n_edges;               /* edges of the proposed state that touch a changed atom; none twice */
+  int n_edges_deleted;       /* edges of the settled state that a row not changed received from a
+                                changed atom; they follow the n_edges in the arrays below */
+  const int *receiver;       /* [edges] place in `row` of the receiving atom */
+  const int *sender_species; /* [edges] */
+  const double *r_ij;        /* [edges * 3] */
+};
+
+/* What comes back. Arrays that are NULL are not wanted. */
+struct mliap_local_result {
+  double energy;         /* of all rows of this process, summed in float64 */
+  double *atom_energy;   /* [n_rows], full evaluations only */
+  double *edge_gradient; /* [n_rows * width * 3] dE/dr_ij, full evaluations only; places without
+                            a neighbour are not defined */
+  int compilations;      /* of this instance since it was opened */
+};
+
+int mliap_local_open(const struct mliap_local_settings *settings, struct mliap_local_model *model,
+                     char *error, int error_size);
+int mliap_local_full(int instance, const struct mliap_local_rows *rows,
+                     struct mliap_local_result *result, char *error, int error_size);
+int mliap_local_update(int instance, const struct mliap_local_change *change,
+                       struct mliap_local_result *result, char *error, int error_size);
+int mliap_local_close(int instance, char *error, int error_size);

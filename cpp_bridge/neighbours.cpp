@@ -1,0 +1,102 @@
+#include "neighbours.h"
+
+#include <algorithm>
+
+namespace mliap_local {
+
+namespace {
+
+inline double square_distance(const double *a, const double *b)
+{
+  const double dx = b[0] - a[0], dy = b[1] - a[1], dz = b[2] - a[2];
+  return dx * dx + dy * dy + dz * dz;
+}
+
+}    // namespace
+
+void collect_rows(const Points &points, const NeighbourList &list, double cutoff, Rows &rows)
+{
+  const double cutoff2 = cutoff * cutoff;
+  const double *x = points.x;
+  const int *species = points.species;
+
+  /* The list holds neighbours within the skin too; the rows must be as narrow as they can be,
+     because every place costs an edge. So gather first, then lay out with the width found. */
+  static thread_local std::vector<int> found, first;
+  found.clear();
+  first.assign(points.n_own + 1, -1);
+  std::vector<int> &count = rows.senders;    // used as scratch until it is laid out below
+  count.assign(points.n_own, 0);
+  int width = 1;
+  for (int ii = 0; ii < list.inum; ii++) {
+    const int i = list.ilist[ii];
+    first[i] = static_cast<int>(found.size());
+    if (species[i] < 0) continue;
+    const int *neighbours = list.firstneigh[i];
+    for (int jj = 0; jj < list.numneigh[i]; jj++) {
+      const int j = neighbours[jj] & list.mask;
+      if (species[j] >= 0 && square_distance(x + 3 * i, x + 3 * j) < cutoff2) found.push_back(j);
+    }
+    count[i] = static_cast<int>(found.size()) - first[i];
+    width = std::max(width, count[i]);
+  }
+
+  static thread_local std::vector<int> counted;
+  counted.assign(count.begin(), count.end());
+  const std::size_t places = static_cast<std::size_t>(points.n_own) * width;
+  rows.width = width;
+  rows.senders.assign(places, -1);
+  rows.neighbour_species.assign(places, -1);
+  rows.r_ij.assign(places * 3, 0.0);
+  for (int i = 0; i < points.n_own; i++) {
+    for (int k = 0; k < counted[i]; k++) {
+      const std::size_t place = static_cast<std::size_t>(i) * width + k;
+      const int j = found[first[i] + k];
+      rows.senders[place] = j;
+      rows.neighbour_species[place] = species[j];
+      for (int c = 0; c < 3; c++) rows.r_ij[3 * place + c] = x[3 * j + c] - x[3 * i + c];
+    }
+  }
+}
+
+void add_forces(const Rows &rows, const double *edge_gradient, int n_own, double *f,
+                double *virial, double **vatom)
+{
+  for (int i = 0; i < n_own; i++) {
+    double *f_i = f + 3 * i;
+    for (int k = 0; k < rows.width; k++) {
+      const std::size_t place = static_cast<std::size_t>(i) * rows.width + k;
+      const int j = rows.senders[place];
+      if (j < 0) break;
+      const double *g = edge_gradient + 3 * place;
+      const double *r = rows.r_ij.data() + 3 * place;
+      double *f_j = f + 3 * j;
+      for (int c = 0; c < 3; c++) {
+        f_i[c] += g[c];
+        f_j[c] -= g[c];
+      }
+      if (!virial && !vatom) continue;
+      const double v[6] = {-r[0] * g[0], -r[1] * g[1], -r[2] * g[2],
+                           -r[0] * g[1], -r[0] * g[2], -r[1] * g[2]};
+      if (virial)
+        for (int c = 0; c < 6; c++) virial[c] += v[c];
+      if (vatom)
+        for (int c = 0; c < 6; c++) {
+          vatom[i][c] += 0.5 * v[c];
+          vatom[j][c] += 0.5 * v[c];
+        }
+    }
+  }
+}
+
+void find_near(const Points &points, int n, const double *at, double cutoff, int self,
+               std::vector<int> &near)
+{
+  const double cutoff2 = cutoff * cutoff;
+  near.clear();
+  for (int p = 0; p < n; p++)
+    if (square_distance(at, points.x + 3 * p) < cutoff2 && points.species[p] >= 0 && p != self)
+      near.push_back(p);
+}
+
+}    // namespace mliap_local

@@ -1,0 +1,46 @@
+/* Atoms to edges: whole rows of neighbours from a LAMMPS list, or the edges of chosen points by
+   looking at all of them. Knows neither Python nor models; the only LAMMPS it knows is the shape
+   of its arrays. */
+
+#pragma once
+
+#include <vector>
+
+namespace mliap_local {
+
+/* What one process sees: its own atoms first, then ghosts. Views, valid during a call. */
+struct Points {
+  int n_own, n_all;
+  const double *x;    /* [n_all * 3] */
+  const int *species; /* [n_all], -1: contributes nothing */
+};
+
+/* A LAMMPS neighbour list: NeighList's arrays. Row ii belongs to atom ilist[ii]. */
+struct NeighbourList {
+  int inum;
+  const int *ilist, *numneigh;
+  int *const *firstneigh;
+  int mask; /* clears the bits of j that LAMMPS uses for special bonds */
+};
+
+/* Every own atom with its neighbours within the cutoff, side by side: see mliap_local_rows. */
+struct Rows {
+  int width = 0;
+  std::vector<int> senders; /* [n_own * width] place among the points, -1: none */
+  std::vector<int> neighbour_species;
+  std::vector<double> r_ij;
+};
+
+/* Fills rows. Own atoms that the list leaves out get none. */
+void collect_rows(const Points &points, const NeighbourList &list, double cutoff, Rows &rows);
+
+/* Adds what dE/dr_ij of all edges says: forces f [n_all * 3], and if not NULL the virial [6]
+   in LAMMPS's order and the virial of each atom vatom [n_all][6], half to either end. */
+void add_forces(const Rows &rows, const double *edge_gradient, int n_own, double *f,
+                double *virial, double **vatom);
+
+/* Places p of the points [0, n) with |x_p - at| < cutoff, in order, without the place `self`. */
+void find_near(const Points &points, int n, const double *at, double cutoff, int self,
+               std::vector<int> &near);
+
+}    // namespace mliap_local

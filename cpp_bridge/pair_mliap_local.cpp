@@ -1,0 +1,409 @@
+#include "pair_mliap_local.h"
+
+#include "atom.h"
+#include "comm.h"
+#include "domain.h"
+#include "error.h"
+#include "fix_mliap_local.h"
+#include "force.h"
+#include "group.h"
+#include "memory.h"
+#include "modify.h"
+#include "neigh_list.h"
+#include "neighbor.h"
+#include "update.h"
+#include "utils.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+using namespace LAMMPS_NS;
+using mliap_local::Changes;
+using mliap_local::Points;
+
+/* The energy of a trial with overlapping atoms: no Monte Carlo fix accepts it, and fix gcmc takes
+   energies above 1e50 for such. */
+static constexpr double OVERLAP_ENERGY = 1.0e60;
+/* In a triclinic box LAMMPS moves untouched atoms by some 1e-14 of the box at each trial. */
+static constexpr double TRICLINIC_NOISE = 1.0e-12;
+static constexpr int TEXT_SIZE = 65536;
+
+PairMLIAPLocal::PairMLIAPLocal(LAMMPS *lmp) : Pair(lmp), text_(TEXT_SIZE)
+{
+  single_enable = 0;
+  restartinfo = 0;
+  one_coeff = 1;
+  manybody_flag = 1;
+  no_virial_fdotr_compute = 1;
+  centroidstressflag = CENTROID_NOTAVAIL;
+}
+
+PairMLIAPLocal::~PairMLIAPLocal()
+{
+  if (copymode) return;
+  close_model();
+  if (fix_ && modify && modify->get_fix_by_id(fix_id_) == fix_) modify->delete_fix(fix_id_);
+  if (allocated) {
+    memory->destroy(setflag);
+    memory->destroy(cutsq);    // Pair itself deletes map
+  }
+}
+
+void PairMLIAPLocal::allocate()
+{
+  const int n = atom->ntypes + 1;
+  memory->create(setflag, n, n, "pair:setflag");
+  memory->create(cutsq, n, n, "pair:cutsq");
+  map = new int[n];
+  std::fill(map, map + n, -1);
+  for (int i = 1; i < n; i++)
+    for (int j = i; j < n; j++) setflag[i][j] = 0;
+  allocated = 1;
+}
+
+void PairMLIAPLocal::settings(int narg, char **arg)
+{
+  cache_ = forces_ = true;
+  relative_ = false;
+  verify_ = 0;
+  refresh_ = 2000;
+  verify_tolerance_ = 0.0;
+  overlap_ = -1.0;
+  device_ = "cpu";
+
+  const auto number = [&](int at) { return utils::numeric(FLERR, arg[at], false, lmp); };
+  const auto whole = [&](int at) { return utils::inumeric(FLERR, arg[at], false, lmp); };
+  for (int k = 0; k < narg; k += 2) {
+    const std::string word = arg[k];
+    if (k + 1 >= narg) utils::missing_cmd_args(FLERR, "pair_style mliap_local " + word, error);
+    const std::string value = arg[k + 1];
+    if (word == "cache") {
+      cache_ = utils::logical(FLERR, value, false, lmp) == 1;
+    } else if (word == "forces") {
+      forces_ = utils::logical(FLERR, value, false, lmp) == 1;
+    } else if (word == "overlap") {
+      overlap_ = number(k + 1);
+      if (overlap_ < 0.0)
+        error->all(FLERR, "pair_style mliap_local overlap: expected a distance >= 0, got {}", value);
+    } else if (word == "refresh") {
+      refresh_ = whole(k + 1);
+      if (refresh_ < 1)
+        error->all(FLERR, "pair_style mliap_local refresh: expected a number of accepted updates "
+                   ">= 1, got {}", value);
+    } else if (word == "verify") {
+      verify_ = whole(k + 1);
+      if (verify_ < 0)
+        error->all(FLERR, "pair_style mliap_local verify: expected N >= 0 (0: never), got {}",
+                   value);
+      if (k + 2 < narg && utils::is_double(arg[k + 2])) {
+        verify_tolerance_ = number(k + 2);
+        if (verify_tolerance_ <= 0.0)
+          error->all(FLERR, "pair_style mliap_local verify: expected a tolerance > 0, got {}",
+                     arg[k + 2]);
+        k++;
+      }
+    } else if (word == "reference") {
+      if (value != "model" && value != "isolated")
+        error->all(FLERR, "pair_style mliap_local reference: expected model or isolated, got {}",
+                   value);
+      relative_ = value == "isolated";
+    } else if (word == "device") {
+      if (value != "cpu" && value != "gpu")
+        error->all(FLERR, "pair_style mliap_local device: expected cpu or gpu, got {}", value);
+      device_ = value;
+    } else {
+      error->all(FLERR, "Unknown pair_style mliap_local keyword {}; known are cache, verify, "
+                 "refresh, reference, overlap, forces, device", word);
+    }
+  }
+}
+
+void PairMLIAPLocal::coeff(int narg, char **arg)
+{
+  if (narg < 4 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
+    error->all(FLERR, "pair_coeff for mliap_local: expected * * model.zip and an element (or NULL) "
+               "for each atom type");
+  if (narg != 3 + atom->ntypes)
+    error->all(FLERR, "pair_coeff for mliap_local: expected {} elements (or NULL), one for each "
+               "atom type, got {}", atom->ntypes, narg - 3);
+  if (!allocated) allocate();
+  map_element2type(narg - 3, arg + 3);
+  close_model();
+  open_model(arg[2]);
+  make_fix();
+}
+
+void PairMLIAPLocal::open_model(const char *file)
+{
+  std::string names;
+  for (int k = 0; k < nelements; k++) names += (k ? " " : "") + std::string(elements[k]);
+  isolated_energy_.assign(nelements, 0.0);
+
+  MPI_Comm node;
+  int node_rank, node_ranks;
+  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+  MPI_Comm_rank(node, &node_rank);
+  MPI_Comm_size(node, &node_ranks);
+  MPI_Comm_free(&node);
+
+  char summary[512] = "";
+  char *text = text_.data();
+  text[0] = '\0';
+  mliap_local_settings settings{file,          names.c_str(), update->unit_style,
+                                device_.c_str(), relative_,     node_rank,
+                                node_ranks};
+  mliap_local_model model{};
+  model.isolated_energy = isolated_energy_.data();
+  model.summary = summary;
+  model.summary_size = sizeof(summary);
+  bridge_ = mliap_local::open_bridge(text, TEXT_SIZE);
+  const bool good = bridge_ && bridge_->open(&settings, &model, text, TEXT_SIZE);
+
+  /* All processes stop with the words of the first that could not open the model. */
+  int failed_rank = good ? comm->nprocs : comm->me, first_failed;
+  MPI_Allreduce(&failed_rank, &first_failed, 1, MPI_INT, MPI_MIN, world);
+  if (first_failed < comm->nprocs) {
+    MPI_Bcast(text, TEXT_SIZE, MPI_CHAR, first_failed, world);
+    char *traceback = strstr(text, "\n\n");
+    if (traceback) {
+      *traceback = '\0';
+      if (comm->me == 0) utils::logmesg(lmp, std::string(traceback + 2) + "\n");
+    }
+    error->all(FLERR, std::string(text));
+  }
+  instance_ = model.instance;
+  cutoff_ = model.cutoff;
+  if (overlap_ < 0.0) overlap_ = model.overlap;
+  differentiable_ = model.differentiable;
+  tolerance_ = model.tolerance;
+  if (comm->me == 0) utils::logmesg(lmp, std::string("mliap_local: ") + summary + "\n");
+}
+
+void PairMLIAPLocal::close_model()
+{
+  if (instance_ >= 0) bridge_->close(instance_, text_.data(), TEXT_SIZE);
+  instance_ = -1;
+  changes_.forget();
+}
+
+/* The fix needs a box, so it cannot be made in settings(); a user may have deleted it since. */
+void PairMLIAPLocal::make_fix()
+{
+  if (fix_ && modify->get_fix_by_id(fix_id_) == fix_) return;
+  fix_id_ = "mliap_local";
+  for (int number = 2; modify->get_fix_by_id(fix_id_); number++)
+    fix_id_ = "mliap_local_" + std::to_string(number);
+  fix_ = dynamic_cast<FixMLIAPLocal *>(modify->add_fix(fix_id_ + " all mliap_local"));
+  fix_->pair = this;
+}
+
+void PairMLIAPLocal::init_style()
+{
+  if (!force->newton_pair)
+    error->all(FLERR, "Pair style mliap_local requires newton pair on, got off; use newton on");
+  if (!atom->tag_enable)
+    error->all(FLERR, "Pair style mliap_local requires atom IDs, got none; use atom_modify id yes");
+  if (atom->molecular != Atom::ATOMIC)
+    for (int k = 1; k < 4; k++)
+      if (force->special_lj[k] != 1.0)
+        error->all(FLERR, "Pair style mliap_local counts all pairs, also bonded ones: expected "
+                   "special_bonds lj 1 1 1, got {} {} {}; use special_bonds lj/coul 1 1 1",
+                   force->special_lj[1], force->special_lj[2], force->special_lj[3]);
+  if (neighbor->includegroup)
+    error->all(FLERR, "Pair style mliap_local needs the neighbours of all atoms, but neigh_modify "
+               "include {} hides some; use neigh_modify include all",
+               group->names[neighbor->includegroup]);
+  if (forces_ && !differentiable_)
+    error->all(FLERR, "The model has no derivatives, so pair_style mliap_local cannot give forces; "
+               "export it with vjp_order=1 or higher, or use forces no for pure Monte Carlo");
+  make_fix();
+  neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_OCCASIONAL);
+  exclusions_checked_ = false;
+  list_built_ = -1;
+  if (comm->me == 0)
+    for (int k = 0; k < nelements; k++)
+      utils::logmesg(lmp, "{}: energy of isolated {} is {:.10g}{}\n", fix_id_, elements[k],
+                     isolated_energy_[k], relative_ ? ", taken as zero" : "");
+}
+
+double PairMLIAPLocal::init_one(int i, int j)
+{
+  if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
+  return cutoff_;
+}
+
+/* Monte Carlo fixes hide the atoms that they try to delete behind a group of their own, made in
+   their init(), after ours. Such atoms leave group all and are counted as absent. Any other
+   exclusion would hide pairs from the list but not from an incremental evaluation. */
+void PairMLIAPLocal::check_exclusions()
+{
+  exclusions_checked_ = true;
+  std::string hidden;
+  if (neighbor->nex_type) hidden = "type";
+  if (neighbor->nex_mol) hidden = "molecule";
+  for (int k = 0; k < neighbor->nex_group; k++) {
+    const std::string first = group->names[neighbor->ex1_group[k]];
+    const std::string second = group->names[neighbor->ex2_group[k]];
+    if (first.find("exclusion_group:") == std::string::npos &&
+        second.find("exclusion_group:") == std::string::npos)
+      hidden = "group " + first + " " + second;
+  }
+  if (!hidden.empty())
+    error->all(FLERR, "Pair style mliap_local counts all pairs, but neigh_modify exclude {} hides "
+               "some; remove it, or map the types to NULL in pair_coeff", hidden);
+}
+
+Points PairMLIAPLocal::points()
+{
+  const int n_all = atom->nlocal + atom->nghost;
+  species_.resize(n_all);
+  const int *type = atom->type, *mask = atom->mask;
+  for (int k = 0; k < n_all; k++) species_[k] = mask[k] & 1 ? map[type[k]] : -1;
+  return {atom->nlocal, n_all, n_all ? atom->x[0] : nullptr, species_.data()};
+}
+
+/* The list is occasional, so that a trial does not pay for it. It is built when it is first asked
+   for after LAMMPS rebuilt its bins, and lasts as long as LAMMPS's own lists. */
+mliap_local::NeighbourList PairMLIAPLocal::neighbour_list()
+{
+  if (list_built_ != neighbor->ncalls) {
+    neighbor->build_one(list);
+    list_built_ = neighbor->ncalls;
+  }
+  return {list->inum, list->ilist, list->numneigh, list->firstneigh, NEIGHMASK};
+}
+
+Changes::Answer PairMLIAPLocal::compare(const Points &now, double overlap)
+{
+  const double noise = domain->triclinic
+      ? TRICLINIC_NOISE * std::max({domain->prd[0], domain->prd[1], domain->prd[2]})
+      : 0.0;
+  return changes_.compare(now, cutoff_, noise, overlap);
+}
+
+void PairMLIAPLocal::compute(int eflag, int vflag)
+{
+  ev_init(eflag, vflag);
+  if (!exclusions_checked_) check_exclusions();
+  const Points now = points();
+  if (fix_->in_trial() && !eflag_atom && !vflag_either)
+    eng_vdwl += trial_energy(now);
+  else
+    step(now);
+}
+
+/* A trial: the energy alone, at the price of what changed. */
+double PairMLIAPLocal::trial_energy(const Points &now)
+{
+  const Changes::Answer answer = compare(now, overlap_);
+  if (answer == Changes::Answer::overlap) {
+    counters_[OVERLAPS]++;
+    return OVERLAP_ENERGY;
+  }
+  energy_was_incremental_ = false;
+  if (!cache_ || answer == Changes::Answer::unknown || changes_.accepted() >= refresh_)
+    return full(now, true, false, false);
+  counters_[INCREMENTAL]++;
+  energy_was_incremental_ = true;
+  double energy;
+  if (answer == Changes::Answer::changed) {
+    mliap_local_result result{};
+    if (!bridge_->update(instance_, &changes_.change(), &result, text_.data(), TEXT_SIZE))
+      failed(text_.data());
+    counters_[COMPILATIONS] = result.compilations;
+    energy = result.energy;
+    changes_.propose(energy);
+  } else {
+    energy = changes_.settled_energy();
+  }
+  if (verify_ && ++since_verified_ >= verify_) {
+    since_verified_ = 0;
+    watch_drift(energy, full(now, false, false, false), now.n_own);
+  }
+  return energy;
+}
+
+/* A step: energy, forces and what else LAMMPS asks for. Where it comes after a Monte Carlo stage
+   the atoms are those of the last trial, and the energy tells how well the cache kept up. */
+void PairMLIAPLocal::step(const Points &now)
+{
+  const Changes::Answer answer = compare(now, 0.0);
+  const bool known = answer == Changes::Answer::settled || answer == Changes::Answer::proposed;
+  if (!forces_) {
+    if (vflag_either || update->whichflag == 2)
+      error->all(FLERR, "pair_style mliap_local forces no: {} reads forces; use forces yes, or "
+                 "leave it out (thermo_style custom without press)",
+                 vflag_either ? "a pressure or stress" : "minimize");
+    for (const auto &fix : modify->get_fix_list())
+      if (fix->time_integrate)
+        error->all(FLERR, "pair_style mliap_local forces no: fix {} integrates forces; use forces "
+                   "yes, or remove the fix", fix->id);
+  }
+  const double before = changes_.settled_energy();
+  const bool compare_energies = known && energy_was_incremental_;
+  energy_was_incremental_ = false;
+  const double energy = full(now, true, forces_, eflag_atom);
+  if (compare_energies) watch_drift(before, energy, now.n_own);
+  if (eflag_global) eng_vdwl += energy;
+  if (eflag_atom)
+    for (int k = 0; k < now.n_own; k++) eatom[k] += atom_energy_[k];
+  if (forces_ && now.n_all)
+    mliap_local::add_forces(rows_, edge_gradient_.data(), now.n_own, atom->f[0],
+                            vflag_global ? virial : nullptr, vflag_atom ? vatom : nullptr);
+}
+
+double PairMLIAPLocal::full(const Points &now, bool keep, bool forces, bool atoms)
+{
+  for (int k = 0; k < 3 * now.n_own; k++)
+    if (!std::isfinite(now.x[k]))
+      error->one(FLERR, "Pair style mliap_local: expected finite positions, got {} in atom {}; "
+                 "check the input, the time step and overlapping atoms", now.x[k],
+                 atom->tag[k / 3]);
+  mliap_local::collect_rows(now, neighbour_list(), cutoff_, rows_);
+  mliap_local_rows rows{now.n_own, rows_.width, now.species, rows_.neighbour_species.data(),
+                        rows_.r_ij.data(), keep};
+  mliap_local_result result{};
+  if (atoms) {
+    atom_energy_.resize(std::max(now.n_own, 1));
+    result.atom_energy = atom_energy_.data();
+  }
+  if (forces) {
+    edge_gradient_.resize(std::max<std::size_t>(rows_.r_ij.size(), 1));
+    result.edge_gradient = edge_gradient_.data();
+  }
+  if (!bridge_->full(instance_, &rows, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
+  counters_[forces ? FORCES : FULL]++;
+  counters_[COMPILATIONS] = result.compilations;
+  if (keep) changes_.settle(now, result.energy);
+  return result.energy;
+}
+
+void PairMLIAPLocal::watch_drift(double incremental, double full, int n_atoms)
+{
+  const double drift = std::fabs(incremental - full);
+  const double tolerance =
+      verify_tolerance_ > 0.0 ? verify_tolerance_ : tolerance_ * std::max(n_atoms, 1);
+  counters_[DRIFT] = std::max(counters_[DRIFT], drift);
+  if (!(drift <= tolerance))
+    error->one(FLERR, "Pair style mliap_local: incremental energy {:.15g} and full energy {:.15g} "
+               "differ by {:.3g}, more than the tolerance {:.3g}; use cache no, a smaller refresh, "
+               "or a larger tolerance with verify N tolerance", incremental, full, drift,
+               tolerance);
+}
+
+/* The first line is the error; what follows a blank line is Python's traceback, for the log. */
+void PairMLIAPLocal::failed(const char *text)
+{
+  const std::string all = text;
+  const std::size_t blank = all.find("\n\n");
+  if (blank != std::string::npos) utils::logmesg(lmp, all.substr(blank + 2) + "\n");
+  error->one(FLERR, all.substr(0, blank));
+}
+
+double PairMLIAPLocal::memory_usage()
+{
+  return Pair::memory_usage() + static_cast<double>(rows_.r_ij.capacity()) * sizeof(double) +
+      static_cast<double>(edge_gradient_.capacity()) * sizeof(double) +
+      static_cast<double>(rows_.senders.capacity()) * 2 * sizeof(int);
+}

@@ -1,0 +1,80 @@
+/* pair_style mliap_local: LAMMPS words only. Parses, asks for a list, hands atoms to the bridge,
+   adds what comes back. What changed between two calls is found in changes.h. */
+
+#ifndef LMP_PAIR_MLIAP_LOCAL_H
+#define LMP_PAIR_MLIAP_LOCAL_H
+
+#include "pair.h"
+
+#include "changes.h"
+#include "interpreter.h"
+#include "neighbours.h"
+
+#include <string>
+#include <vector>
+
+namespace LAMMPS_NS {
+
+class PairMLIAPLocal : public Pair {
+ public:
+  enum { FULL, INCREMENTAL, FORCES, DRIFT, COMPILATIONS, OVERLAPS, N_COUNTERS };
+
+  PairMLIAPLocal(class LAMMPS *);
+  ~PairMLIAPLocal() override;
+
+  void settings(int, char **) override;
+  void coeff(int, char **) override;
+  void init_style() override;
+  double init_one(int, int) override;
+  void compute(int, int) override;
+  double memory_usage() override;
+
+  double counter(int which) const { return counters_[which]; }
+
+ private:
+  void allocate();
+  void open_model(const char *file);
+  void close_model();
+  void make_fix();
+  void check_exclusions();
+  mliap_local::Points points();
+  mliap_local::NeighbourList neighbour_list();
+
+  double trial_energy(const mliap_local::Points &);
+  double full(const mliap_local::Points &, bool keep, bool forces, bool atoms);
+  void step(const mliap_local::Points &);
+  void watch_drift(double incremental, double full, int n_atoms);
+  mliap_local::Changes::Answer compare(const mliap_local::Points &, double overlap);
+  [[noreturn]] void failed(const char *text);
+
+  // keywords of pair_style
+  bool cache_, forces_, relative_;
+  int verify_, refresh_;
+  double verify_tolerance_, overlap_;
+  std::string device_;
+
+  // the opened model
+  const mliap_local::Bridge *bridge_ = nullptr;
+  int instance_ = -1;
+  double cutoff_ = 0.0, tolerance_ = 0.0;
+  bool differentiable_ = false;
+  std::vector<double> isolated_energy_;
+
+  class FixMLIAPLocal *fix_ = nullptr;
+  std::string fix_id_;
+
+  mliap_local::Changes changes_;
+  mliap_local::Rows rows_;
+  std::vector<int> species_;
+  std::vector<double> atom_energy_, edge_gradient_;
+  bigint list_built_ = -1;    // neighbor->ncalls when the occasional list was built
+  bool exclusions_checked_ = false;
+  bool energy_was_incremental_ = false;
+  long since_verified_ = 0;
+  double counters_[N_COUNTERS] = {0, 0, 0, 0, 0, 0};
+  std::vector<char> text_;
+};
+
+}    // namespace LAMMPS_NS
+
+#endif
