@@ -1,0 +1,180 @@
+"""The Python side of cpp_bridge/bridge.h: pointers become arrays, exceptions become text.
+
+No mathematics and no memory of atoms: the sessions have that. An array made here views the
+caller's memory and is good during the call only. Importing this must stay cheap: JAX is imported
+when the first model is opened, after its environment has been set.
+"""
+
+import os
+import sys
+import traceback
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from mliap_local.lib._bridge_cffi import ffi
+
+_sessions: dict[int, Any] = {}
+_numbers = count(1)  # 0 would look like a struct that nobody filled
+
+
+@ffi.def_extern()
+def mliap_local_open(settings, model, error, error_size):
+    try:
+        wanted = {
+            "model_file": _text(settings.model_file),
+            "elements": _text(settings.elements).split(),
+            "units": _text(settings.units),
+            "device": _text(settings.device),
+            "reference_isolated": bool(settings.reference_isolated),
+            "node_rank": settings.node_rank,
+            "node_ranks": settings.node_ranks,
+        }
+        session = _open_session(wanted)
+        model.cutoff = session.cutoff
+        model.overlap = session.overlap
+        model.differentiable = session.differentiable
+        model.tolerance = session.tolerance
+        energies = _output(model.isolated_energy, len(wanted["elements"]))
+        if energies is not None:
+            energies[:] = session.isolated_energies
+        _write(model.summary, model.summary_size, session.summary)
+        model.instance = next(_numbers)
+        _sessions[model.instance] = session
+        return 1
+    except BaseException as exception:  # nothing may pass into C, a Ctrl-C neither
+        return _failed(exception, error, error_size)
+
+
+@ffi.def_extern()
+def mliap_local_full(instance, rows, result, error, error_size):
+    try:
+        session = _session(instance)
+        n_rows, width = rows.n_rows, rows.width
+        result.energy = session.full(
+            species=_input(rows.species, np.int32, n_rows),
+            neighbour_species=_input(rows.neighbour_species, np.int32, n_rows, width),
+            r_ij=_input(rows.r_ij, np.float64, n_rows, width, 3),
+            keep=bool(rows.keep),
+            atom_energy=_output(result.atom_energy, n_rows),
+            edge_gradient=_output(result.edge_gradient, n_rows, width, 3),
+        )
+        result.compilations = session.compilations
+        return 1
+    except BaseException as exception:
+        return _failed(exception, error, error_size)
+
+
+@ffi.def_extern()
+def mliap_local_update(instance, change, result, error, error_size):
+    try:
+        session = _session(instance)
+        edges = change.n_edges + change.n_edges_deleted
+        result.energy = session.update(
+            accepted=bool(change.accepted),
+            row=_input(change.row, np.int32, change.n_rows),
+            species=_input(change.species, np.int32, change.n_rows),
+            n_changed=change.n_changed,
+            receiver=_input(change.receiver, np.int32, edges),
+            sender_species=_input(change.sender_species, np.int32, edges),
+            r_ij=_input(change.r_ij, np.float64, edges, 3),
+            n_edges=change.n_edges,
+        )
+        result.compilations = session.compilations
+        return 1
+    except BaseException as exception:
+        return _failed(exception, error, error_size)
+
+
+@ffi.def_extern()
+def mliap_local_close(instance, error, error_size):
+    try:
+        if instance:  # 0 names no model: interpreter.cpp asks in this way whether we are here
+            _session(instance)
+            del _sessions[instance]
+        return 1
+    except BaseException as exception:
+        return _failed(exception, error, error_size)
+
+
+def _open_session(wanted: dict):
+    if "jax" not in sys.modules:  # a process that has it already keeps what it chose
+        for name, value in jax_environment(wanted).items():
+            os.environ.setdefault(name, value)
+    try:
+        from mliap_local import session
+    except ImportError as exception:
+        raise ImportError(
+            f"mliap_local: expected to import {exception.name or 'JAX'} in {sys.executable} "
+            f"(Python {sys.version.split()[0]}, sys.prefix {sys.prefix}), got: {exception}. "
+            "Run `pip install` for mliap-local with that Python"
+        ) from exception
+    return session.open_session(wanted)
+
+
+def jax_environment(wanted: dict) -> dict[str, str]:
+    """Variables to set before JAX is imported, for settings as `open_session` takes them.
+
+    The user's own values come first: LAMMPS inputs cannot say these, batch scripts may.
+    """
+    ranks = max(1, wanted["node_ranks"])
+    # every rank's pool of threads would otherwise take every core
+    variables = {"NPROC": str(max(1, len(os.sched_getaffinity(0)) // ranks))}
+    if wanted["device"] == "cpu":
+        variables["JAX_PLATFORMS"] = "cpu"  # do not even look at devices that were not asked for
+    else:
+        variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # other ranks need memory too
+    return variables
+
+
+def _session(instance: int):
+    if instance not in _sessions:
+        raise ValueError(
+            f"mliap_local: expected an opened model, got instance {instance}, open are "
+            f"{sorted(_sessions)}: call mliap_local_open first"
+        )
+    return _sessions[instance]
+
+
+def _text(pointer) -> str:
+    return ffi.string(pointer).decode() if pointer else ""
+
+
+def _input(pointer, dtype, *shape: int) -> np.ndarray:
+    """A view that cannot be written to: LAMMPS keeps what it shows us."""
+    array = _view(pointer, np.dtype(dtype), shape)
+    array.flags.writeable = False
+    return array
+
+
+def _output(pointer, *shape: int) -> np.ndarray | None:
+    """A view to be filled, or None where the caller does not want it."""
+    return _view(pointer, np.dtype(np.float64), shape) if pointer else None
+
+
+def _view(pointer, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    size = dtype.itemsize
+    for length in shape:
+        size *= length
+    if size == 0:
+        return np.empty(shape, dtype)  # a rank without atoms has no memory to show
+    return np.frombuffer(ffi.buffer(pointer, size), dtype).reshape(shape)
+
+
+def _failed(exception: BaseException, error, error_size: int) -> int:
+    known = isinstance(exception, ValueError | OSError | RuntimeError | ImportError)
+    message = str(exception) if known and str(exception) else repr(exception)
+    trace = "".join(traceback.format_exception(exception))
+    # where it does not fit, the end says what happened
+    room = max(0, error_size - len(message.encode()) - 3)
+    _write(error, error_size, message + "\n\n" + trace[max(0, len(trace) - room) :])
+    return 0
+
+
+def _write(buffer, size: int, text: str) -> None:
+    """Text into a caller's buffer of so many bytes, cut at a whole character."""
+    if not buffer or size < 1:
+        return
+    kept = text.encode()[: size - 1].decode(errors="ignore").encode() + b"\0"
+    ffi.memmove(buffer, kept, len(kept))

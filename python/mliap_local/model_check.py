@@ -1,0 +1,260 @@
+"""Does a model keep the promises that the system relies on? Numerical checks of three functions.
+
+Finite at zero distance (padding), each row from itself alone, the same energy whatever the
+orientation, place and order of the atoms, forces that are the energy's derivative, and what happens
+at the cutoff. Asks the functions only: opens no file and judges no metadata.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .models import ModelFunctions, atomic_numbers
+
+# Atoms in the test cluster; enough for a cube with every distance below the cutoff.
+_N_ATOMS = 8
+# Pairs of elements are tried one by one; of models that know many elements, the first few.
+_MOST_ELEMENTS = 6
+
+
+class Check(NamedTuple):
+    """One promise: what it is called, whether it is kept, and the numbers seen."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Report(NamedTuple):
+    """The checks, and what they found out on the way."""
+
+    checks: tuple[Check, ...]
+    #: Energy and forces both go to zero at the cutoff; None if forces cannot be had.
+    smooth: bool | None
+    #: Energy of each element's isolated atom, in the model's unit of energy.
+    isolated_energies: dict[str, float]
+
+
+class _Tolerance(NamedTuple):
+    invariance: float  # relative to the sum of |e_i|
+    step: float  # of the finite difference, in cutoffs
+    gradient: float  # relative to the derivative
+    inside: float  # how close to the cutoff is looked, in cutoffs
+    energy_jump: float  # relative to the energy of a neighbour at typical distances
+    force_jump: float  # the same, for cutoff times force
+
+
+_TOLERANCES = {
+    "64bit": _Tolerance(1e-9, 1e-5, 1e-3, 1e-8, 1e-6, 1e-4),
+    "32bit": _Tolerance(1e-4, 3e-3, 5e-2, 1e-4, 1e-3, 1e-2),
+}
+
+
+def check_functions(
+    functions: ModelFunctions,
+    *,
+    cutoff: float,
+    elements: tuple[str, ...],
+    precision: str,
+    vjp_order: int,
+) -> Report:
+    """Run all checks, on clusters of eight atoms of the model's elements.
+
+    Args:
+      functions: they cast their inputs to the precision.
+      cutoff: unit of length.
+      elements: symbols that the model knows, at least one.
+      precision: `32bit` or `64bit`; sets the tolerances.
+      vjp_order: 0 leaves out what needs forces.
+    """
+    probe = _Probe(functions, cutoff, elements, precision, vjp_order > 0)
+    checks = [
+        _zero_distance(probe),
+        _rows_apart(probe),
+        *_invariances(probe),
+        *([_gradient(probe)] if probe.differentiable else []),
+    ]
+    cutoff_check, smooth = _at_cutoff(probe)
+    isolated = _isolated_energies(probe)
+    finite = all(np.isfinite(value) for value in isolated.values())
+    checks.append(Check("isolated energies", finite, f"{isolated}"))
+    return Report((*checks, cutoff_check), smooth, isolated)
+
+
+class _Probe:
+    """The model compiled for one shape: 8 atoms, and their 56 directed pairs."""
+
+    def __init__(self, functions, cutoff, elements, precision, differentiable):
+        self.cutoff, self.differentiable = cutoff, differentiable
+        self.tolerance = _TOLERANCES[precision]
+        self.elements = elements
+        self.numbers = np.array(atomic_numbers(elements[:_MOST_ELEMENTS]))
+        self.random = np.random.default_rng(20240229)
+        self.receiver, self.sender = np.array(list(itertools.permutations(range(_N_ATOMS), 2))).T
+        self.node_init, self.edge, self.readout = map(jax.jit, functions)
+        if differentiable:
+            differentiated = jax.value_and_grad(self._total_and_energies, has_aux=True)
+            self._evaluate = jax.jit(differentiated)
+        else:
+            self._evaluate = jax.jit(lambda x, z: (self._total_and_energies(x, z), None))
+
+    def _total_and_energies(self, positions, numbers):
+        r_ij = positions[self.sender] - positions[self.receiver]  # -> [56, 3]
+        near = jnp.sum(r_ij * r_ij, axis=-1) < self.cutoff**2
+        # Pairs beyond the cutoff are no edges: the model must not see their distance.
+        r_ij = jnp.where(near[:, None], r_ij, jnp.array([0.5 * self.cutoff, 0.0, 0.0], r_ij.dtype))
+        h = self.node_init(numbers)
+        messages = self.edge(h[self.receiver], h[self.sender], r_ij)
+        messages = jnp.where(near[:, None], messages, 0)
+        energies = self.readout(h, jax.ops.segment_sum(messages, self.receiver, _N_ATOMS))
+        return jnp.sum(energies), energies
+
+    def cluster(self):
+        """Return numbers [8] and positions [8, 3] of a distorted cube of mixed elements."""
+        corners = np.array(list(itertools.product((0.0, 1.0), repeat=3)))
+        jitter = self.random.uniform(-0.05, 0.05, (_N_ATOMS, 3))
+        return np.resize(self.numbers, _N_ATOMS), (0.45 * corners + jitter) * self.cutoff
+
+    def energies(self, numbers, positions):
+        return np.asarray(self._evaluate(positions, numbers)[0][1], np.float64)
+
+    def total(self, numbers, positions):
+        return float(np.sum(self.energies(numbers, positions)))
+
+    def gradient(self, numbers, positions):
+        return np.asarray(self._evaluate(positions, numbers)[1], np.float64)
+
+
+def _zero_distance(probe):
+    name = "finite at zero distance"
+    numbers, _ = probe.cluster()
+    h = probe.node_init(numbers)
+    h_i, h_j = h[probe.receiver], h[probe.sender]  # with pairs of the same element, and of all
+    r_ij = jnp.zeros((len(h_i), 3), h.dtype)
+    values = [("message", probe.edge(h_i, h_j, r_ij))]
+    if probe.differentiable:
+        _, pull_back = jax.vjp(probe.edge, h_i, h_j, r_ij)
+        gradients = pull_back(jnp.ones_like(values[0][1]))
+        values += [("gradient", gradient) for gradient in gradients]
+    bad = sorted({what for what, value in values if not np.all(np.isfinite(value))})
+    if bad:
+        return Check(name, False, f"{' and '.join(bad)} not finite where r_ij = 0, as padding has")
+    return Check(name, True, f"{len(set(numbers))} elements with each other")
+
+
+def _rows_apart(probe):
+    """Change all rows but the first: the first result must stay, in each function."""
+    name = "rows apart"
+    numbers, positions = probe.cluster()
+    other_numbers = np.concatenate([numbers[:1], np.roll(numbers[1:], 1)])
+    h, other_h = probe.node_init(numbers), probe.node_init(other_numbers)
+    i, j = probe.receiver, probe.sender
+    r_ij = positions[j] - positions[i]
+    other_r_ij = np.concatenate([r_ij[:1], -0.7 * np.roll(r_ij[1:], 1, axis=0)])
+    other_h_i, other_h_j = (h[np.roll(k, 5)].at[0].set(h[k[0]]) for k in (i, j))
+    messages = probe.edge(h[i], h[j], r_ij)
+    other_messages = probe.edge(other_h_i, other_h_j, other_r_ij)
+    sums, other_sums = messages[:_N_ATOMS], other_messages[:_N_ATOMS]  # any will do
+    results = {
+        "node_init": (h, other_h),
+        "edge": (messages, other_messages),
+        "readout": (
+            probe.readout(h, sums),
+            probe.readout(other_h, other_sums.at[0].set(sums[0])),
+        ),
+    }
+    for function, (one, other) in results.items():
+        one, other = np.asarray(one[0], np.float64), np.asarray(other[0], np.float64)
+        largest = float(np.max(np.abs(one)))
+        if not np.max(np.abs(one - other)) <= 1e-2 * probe.tolerance.invariance * largest:
+            return Check(name, False, f"a row of {function} depends on the other rows")
+    return Check(name, True, "each row of the three functions depends on itself alone")
+
+
+def _invariances(probe):
+    numbers, positions = probe.cluster()
+    rotation, _ = np.linalg.qr(probe.random.normal(size=(3, 3)))
+    rotation *= np.linalg.det(rotation)
+    order = probe.random.permutation(_N_ATOMS)
+    moved = {
+        "rotation": (numbers, positions @ rotation.T),
+        "translation": (numbers, positions + 0.3 * probe.cutoff),
+        "permutation": (numbers[order], positions[order]),
+    }
+    energies = probe.energies(numbers, positions)
+    energy, scale = np.sum(energies), np.sum(np.abs(energies))
+    for name, state in moved.items():
+        difference = abs(probe.total(*state) - energy)
+        kept = difference <= probe.tolerance.invariance * scale
+        yield Check(name, bool(kept), f"energy {energy:.6g} changes by {difference:.1e}")
+
+
+def _gradient(probe):
+    numbers, positions = probe.cluster()
+    direction = probe.random.normal(size=positions.shape)
+    direction /= np.linalg.norm(direction)
+    step = probe.tolerance.step * probe.cutoff
+    ahead, behind = (probe.total(numbers, positions + s * direction) for s in (step, -step))
+    difference = (ahead - behind) / (2 * step)
+    gradient = probe.gradient(numbers, positions)
+    derivative = float(np.sum(gradient * direction))
+    scale = max(np.linalg.norm(gradient) / np.sqrt(gradient.size), abs(difference))
+    kept = abs(derivative - difference) <= probe.tolerance.gradient * scale
+    return Check(
+        "forces", bool(kept), f"derivative {derivative:.6g}, by finite difference {difference:.6g}"
+    )
+
+
+def _at_cutoff(probe):
+    """Move an atom through the cutoff of another, both in company: does anything jump?
+
+    A jump is no failure: truncated potentials without shift are in use. It is told.
+    """
+    inside, outside = 1 - probe.tolerance.inside, 1 + probe.tolerance.inside
+    typical = (0.6, 0.7, 0.8, 0.9)
+    energy_scale = energy_jump = force_jump = 0.0
+    for pair in itertools.combinations_with_replacement(probe.numbers, 2):
+        states = {d: _pair_in_company(probe, pair, d) for d in (inside, outside, *typical)}
+        energy = {d: probe.total(*state) for d, state in states.items()}
+        energy_scale = max(energy_scale, *(abs(energy[d] - energy[outside]) for d in typical))
+        energy_jump = max(energy_jump, abs(energy[inside] - energy[outside]))
+        if probe.differentiable:
+            forces = [probe.gradient(*states[d]) for d in (inside, outside)]
+            force_jump = max(force_jump, float(np.max(np.abs(forces[0] - forces[1]))))
+    smooth = bool(
+        energy_jump <= probe.tolerance.energy_jump * energy_scale
+        and force_jump * probe.cutoff <= probe.tolerance.force_jump * energy_scale
+    )
+    detail = f"energy jumps by {energy_jump:.1e}, force by {force_jump:.1e}"
+    if not smooth:
+        detail = f"warning: {detail}; a pair's energy reaches {energy_scale:.1e}"
+    return Check("cutoff", bool(np.isfinite(energy_jump + force_jump)), detail), (
+        smooth if probe.differentiable else None
+    )
+
+
+def _pair_in_company(probe, pair, distance):
+    """Return a pair `distance` cutoffs apart, each with a neighbour, four more atoms far away."""
+    x = np.array([0.0, distance, -0.5, distance + 0.5, 10.0, 20.0, 30.0, 40.0])
+    positions = np.zeros((_N_ATOMS, 3))
+    positions[:, 0] = x * probe.cutoff
+    return np.array([*pair, *pair, *[pair[0]] * 4]), positions
+
+
+def _isolated_energies(probe):
+    width = jax.eval_shape(probe.edge, *_edge_shapes(probe)).shape[1]
+    isolated = {}
+    for first in range(0, len(probe.elements), _N_ATOMS):
+        elements = probe.elements[first : first + _N_ATOMS]
+        h = probe.node_init(np.resize(atomic_numbers(elements), _N_ATOMS))
+        energies = np.asarray(probe.readout(h, jnp.zeros((_N_ATOMS, width), h.dtype)))
+        isolated.update(zip(elements, energies.tolist(), strict=False))
+    return isolated
+
+
+def _edge_shapes(probe):
+    h = jax.eval_shape(probe.node_init, jax.ShapeDtypeStruct((_N_ATOMS,), jnp.int32))
+    return h, h, jax.ShapeDtypeStruct((_N_ATOMS, 3), h.dtype)

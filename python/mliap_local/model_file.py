@@ -1,0 +1,376 @@
+"""The model file: a zip of three `jax.export` programs and one JSON file. Reads, checks, writes.
+
+A file is untrusted: sizes are bounded before anything is unpacked, members are found by name and
+never written to disk, every field and signature is checked, and a program that would call out of
+StableHLO is refused. Whoever gets a `Model` from here need not check it again. Keeps no state and
+decides nothing about physics, which `model_check` does.
+
+Read by kUPS's `LocalMLIAPData.from_zip_file` as well; our additional metadata are keys it ignores.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jax import export
+
+from .model_check import Check, check_functions
+from .model_programs import (
+    DTYPES,
+    PROGRAMS,
+    ModelFileError,
+    casting,
+    deserialise,
+    file_error,
+    require_x64,
+    serialise,
+)
+from .models import ModelFunctions, atomic_numbers
+
+__all__ = [
+    "Check",
+    "Model",
+    "ModelCheckError",
+    "ModelFileError",
+    "ModelFunctions",
+    "ModelMetadata",
+    "atomic_numbers",
+    "check_model",
+    "export_model",
+    "read_model",
+]
+
+#: Version of the metadata that this code writes, and the highest that it reads.
+FORMAT_VERSION = 1
+UNITS = ("metal", "real", "lj")
+
+_METADATA = "metadata.json"
+_MOST_BYTES = {_METADATA: 1 << 20, **dict.fromkeys(PROGRAMS, 1 << 28)}
+_MOST_FILE_BYTES = 1 << 30
+
+
+class ModelCheckError(ValueError):
+    """A model that fails its checks; the message lists every failure, `checks` holds them."""
+
+    def __init__(self, message: str, checks: Sequence[Check] = ()):
+        super().__init__(message)
+        self.checks = tuple(checks)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelMetadata:
+    """What `metadata.json` says; None where it says nothing."""
+
+    cutoff: float  #: unit of length
+    precision: str  #: `32bit` or `64bit`
+    format_version: int | None = None
+    elements: tuple[str, ...] | None = None  #: symbols that the model knows
+    units: str = "metal"  #: LAMMPS unit system: `metal`, `real` or `lj`
+    name: str | None = None
+    source: str | None = None  #: citation, converted from what
+    isolated_energies: Mapping[str, float] | None = None  #: by symbol, unit of energy
+    smooth: bool | None = None  #: energy and forces go to zero at the cutoff
+    overlap: float | None = None  #: unit of length; closer, the model should not be asked
+    jax_version: str | None = None  #: of the JAX that exported it
+
+
+class Model(NamedTuple):
+    """A model that passed every check on reading."""
+
+    functions: ModelFunctions
+    metadata: ModelMetadata
+    #: How often it can be differentiated: 0 energies only, 1 forces, 2 Hessians (in reverse mode:
+    #: JAX has no forward mode through an export).
+    vjp_order: int
+    embedding_width: int
+    message_width: int
+
+
+def read_model(path: str | PathLike, platform: str | None = None) -> Model:
+    """Read and check a model file. The functions need at least one row in each call.
+
+    Args:
+      path: the zip.
+      platform: where it shall run, as JAX calls it: `cpu`, `cuda`, ...; JAX's default where None.
+
+    Raises:
+      ModelFileError: anything unsound about the file; nothing half loaded remains.
+    """
+    members = _read_members(path)
+    metadata = _parse_metadata(path, members.pop(_METADATA))
+    functions, vjp_order, d, m = deserialise(path, members, metadata.precision, platform)
+    return Model(functions, metadata, vjp_order, d, m)
+
+
+def check_model(path: str | PathLike) -> list[Check]:
+    """Check a file as `read_model` does, then numerically, and against its own metadata."""
+    try:
+        model = read_model(path)
+    except ModelFileError as error:
+        return [Check("readable", False, str(error))]
+    metadata = model.metadata
+    # A file that does not name its elements is tried with some that most models know.
+    elements = metadata.elements or ("H", "C", "O")
+    detail = f"differentiable {model.vjp_order} times, elements {' '.join(elements)}" + (
+        "" if metadata.elements else " (the file names none)"
+    )
+    report = check_functions(
+        model.functions,
+        cutoff=metadata.cutoff,
+        elements=elements,
+        precision=metadata.precision,
+        vjp_order=model.vjp_order,
+    )
+    checks = [Check("readable", True, detail), *report.checks]
+    if metadata.smooth and report.smooth is False:
+        checks.append(Check("metadata", False, "smooth is true, yet the energy or force jumps"))
+    relative = 1e-3 if metadata.precision == "32bit" else 1e-9
+    for element, energy in (metadata.isolated_energies or {}).items():
+        found = report.isolated_energies.get(element, energy)
+        if not abs(found - energy) <= relative * max(1.0, abs(energy)):
+            detail = f"isolated_energies has {energy!r} for {element}, the model gives {found!r}"
+            checks.append(Check("metadata", False, detail))
+    return checks
+
+
+def export_model(
+    path: str | PathLike,
+    init: Callable[..., Any],
+    edge: Callable[..., Any],
+    readout: Callable[..., Any],
+    *,
+    cutoff: float,
+    elements: Sequence[str],
+    precision: str = "64bit",
+    units: str = "metal",
+    name: str | None = None,
+    source: str | None = None,
+    isolated_energies: Mapping[str, float] | None = None,
+    overlap: float | None = None,
+    vjp_order: int = 2,
+    platforms: Sequence[str] = ("cpu", "cuda"),
+    checks: bool = True,
+) -> Model:
+    """Write any three JAX functions as a model file, after checking them.
+
+    Args:
+      path: the zip to write; an older one is replaced at once or not at all.
+      init, edge, readout: see `ModelFunctions`. Their results are cast to the precision.
+      cutoff: unit of length.
+      elements: symbols that the model knows.
+      precision: `32bit` or `64bit`.
+      units: `metal` (Angstrom, eV), `real` (Angstrom, kcal/mol) or `lj`.
+      name, source: text for people.
+      isolated_energies: by symbol; computed where None.
+      overlap: distance below which the model should not be asked.
+      vjp_order: 2 for forces and Hessians, 1 for forces, 0 for energies only.
+      platforms: that it shall run on.
+      checks: False writes without the numerical checks, and leaves `smooth` unknown.
+
+    Returns:
+      The model as it will be read again.
+
+    Raises:
+      ModelFileError: an argument or a function without sense, or a path that cannot be written.
+      ModelCheckError: numerical checks that failed, all of them listed. Nothing is written.
+    """
+    if vjp_order not in (0, 1, 2):
+        raise file_error(path, None, "vjp_order 0, 1 or 2", vjp_order)
+    fields = {
+        "format_version": FORMAT_VERSION,
+        "cutoff": cutoff,
+        "precision": precision,
+        "elements": list(elements),
+        "units": units,
+        "name": name,
+        "source": source,
+        "isolated_energies": isolated_energies and dict(isolated_energies),
+        "overlap": overlap,
+        "jax_version": jax.__version__,
+    }
+    fields = {key: value for key, value in fields.items() if value is not None}
+    metadata = _validate_metadata(path, fields)
+    require_x64(path, precision)
+    blobs = serialise(path, (init, edge, readout), precision, vjp_order, platforms)
+    here = export.default_export_platform()
+    can_run = here in platforms
+    functions, *rest = deserialise(path, blobs, precision, here if can_run else platforms[0])
+    if checks:
+        if not can_run:  # the functions stand in for their export
+            functions = casting(ModelFunctions(init, edge, readout), precision)
+        report = check_functions(
+            functions,
+            cutoff=metadata.cutoff,
+            elements=metadata.elements or (),
+            precision=precision,
+            vjp_order=vjp_order,
+        )
+        failures = [check for check in report.checks if not check.ok]
+        if failures:
+            listed = "; ".join(f"{check.name}: {check.detail}" for check in failures)
+            raise ModelCheckError(f"{path}: not written, checks failed: {listed}", report.checks)
+        if report.smooth is not None:
+            fields["smooth"] = report.smooth
+        fields.setdefault("isolated_energies", report.isolated_energies)
+    metadata = _validate_metadata(path, fields)
+    _write_members(path, {_METADATA: json.dumps(fields, indent=2).encode(), **blobs})
+    return Model(functions, metadata, *rest)
+
+
+# The zip
+
+
+def _read_members(path) -> dict[str, bytes]:
+    """Return the bytes of the four members, none larger than allowed."""
+    path = Path(path)
+    if not path.is_file():
+        found = "something else" if path.exists() else "no such file"
+        raise file_error(path, None, "a model file", found, "correct the path")
+    if path.stat().st_size > _MOST_FILE_BYTES:
+        raise file_error(path, None, f"at most {_MOST_FILE_BYTES} bytes", path.stat().st_size)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            infos = _find_members(path, archive)
+            return {name: _read_member(path, archive, info) for name, info in infos.items()}
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        remedy = "copy or export the model again"
+        raise file_error(path, None, "a whole zip file", str(error), remedy) from error
+
+
+def _find_members(path, archive):
+    found: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename
+        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+            raise file_error(path, None, "members without folders", name, "do not use this file")
+        if name in found:
+            raise file_error(path, name, "one member of that name", "two", "do not use this file")
+        if name in _MOST_BYTES:
+            found[name] = info
+    for name in _MOST_BYTES:
+        if name not in found:
+            raise file_error(path, name, "this member", "none", "export the model again")
+    return found
+
+
+def _read_member(path, archive, info):
+    name, most = info.filename, _MOST_BYTES[info.filename]
+    if info.flag_bits & 1:
+        raise file_error(path, name, "a plain member", "an encrypted one", "zip without a password")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        remedy = "zip with deflate"
+        raise file_error(path, name, "stored or deflated", f"method {info.compress_type}", remedy)
+    if info.file_size > most:
+        raise file_error(path, name, f"at most {most} bytes", f"{info.file_size} bytes")
+    try:
+        with archive.open(info) as member:
+            content = member.read(most + 1)  # the declared size may be a lie
+    except (zlib.error, EOFError, RuntimeError) as error:
+        raise file_error(path, name, "a whole member", str(error), "copy the file again") from error
+    if len(content) > most:
+        raise file_error(path, name, f"at most {most} bytes", "more")
+    if not content:
+        raise file_error(path, name, "content", "an empty member", "export the model again")
+    return content
+
+
+def _write_members(path, members):
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with zipfile.ZipFile(temporary, "x", zipfile.ZIP_DEFLATED) as archive:
+                for name, content in members.items():
+                    archive.writestr(name, content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise file_error(path, None, "a path that can be written", found) from error
+
+
+# The metadata
+
+
+def _parse_metadata(path, content) -> ModelMetadata:
+    def unique(pairs):
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise ValueError("a key that occurs twice")
+        return fields
+
+    try:
+        fields = json.loads(content.decode(), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        remedy = "correct it or export the model again"
+        raise file_error(path, _METADATA, "JSON", str(error), remedy) from error
+    if not isinstance(fields, dict):
+        raise file_error(path, _METADATA, "an object with keys", fields)
+    return _validate_metadata(path, fields)
+
+
+def _validate_metadata(path, fields) -> ModelMetadata:
+    """Check every known field; unknown ones are others' additions and pass."""
+
+    def need(good, key, expected, remedy=""):
+        if not good:
+            value = repr(fields[key]) if key in fields else "nothing"
+            raise file_error(path, f"{_METADATA}: {key}", expected, value, remedy)
+
+    cutoff, precision = fields.get("cutoff"), fields.get("precision")
+    need(_is_number(cutoff) and cutoff > 0, "cutoff", "a positive finite number")
+    need(isinstance(precision, str) and precision in DTYPES, "precision", "32bit or 64bit")
+    for key in ("name", "source", "jax_version"):
+        need(isinstance(fields.get(key, ""), str), key, "text")
+    need(isinstance(fields.get("smooth", True), bool), "smooth", "true or false")
+    units = fields.get("units", "metal")
+    need(isinstance(units, str) and units in UNITS, "units", "metal, real or lj")
+    overlap = fields.get("overlap", 0)
+    good = _is_number(overlap) and 0 <= overlap < cutoff
+    need(good, "overlap", "a number from 0 to the cutoff")
+    version = fields.get("format_version", FORMAT_VERSION)
+    remedy = "a newer mliap_local wrote this file: update this one"
+    good = isinstance(version, int) and not isinstance(version, bool)
+    good = good and 1 <= version <= FORMAT_VERSION
+    need(good, "format_version", f"1 to {FORMAT_VERSION}", remedy)
+
+    elements = fields.get("elements")
+    if elements is not None:
+        good = isinstance(elements, list) and elements and all(type(e) is str for e in elements)
+        need(good, "elements", "a list of symbols")
+        try:
+            atomic_numbers(elements)
+        except ValueError as error:
+            need(False, "elements", f"symbols of elements, each once ({error})")
+    isolated = fields.get("isolated_energies")
+    if isolated is not None:
+        good = isinstance(isolated, dict) and all(map(_is_number, isolated.values()))
+        need(good, "isolated_energies", "finite numbers by symbol")
+        good = elements is None or set(isolated) <= set(elements)
+        need(good, "isolated_energies", "only symbols that `elements` names")
+
+    known = {field.name for field in dataclasses.fields(ModelMetadata)}
+    values = {key: value for key, value in fields.items() if key in known}
+    values["cutoff"] = float(cutoff)
+    values["elements"] = None if elements is None else tuple(elements)
+    return ModelMetadata(**values)
+
+
+def _is_number(value) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer larger than any float
+        return False

@@ -1,0 +1,258 @@
+"""The three programs of a model file: JAX functions to bytes and back, by `jax.export`.
+
+What comes back has been checked: readable by this JAX, made for the platform, the signatures agree
+with each other and with the precision, nothing in it calls out of StableHLO. Knows nothing of zips
+and of physics, evaluates nothing.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+from .models import ModelFunctions
+
+#: Members of the zip that hold a program.
+PROGRAMS = ("node_init.jax", "edge.jax", "readout.jax")
+
+#: Types of integers and reals for each precision.
+DTYPES = {"32bit": (jnp.int32, jnp.float32), "64bit": (jnp.int64, jnp.float64)}
+
+_READABLE = (
+    "JAX promises that an export is readable by a JAX up to six months newer or three weeks older; "
+    "export the model again with the JAX in use here"
+)
+_SYMBOLIC = "export the model again with jax.export.symbolic_shape"
+
+# Calls out of StableHLO that only compute: shape checks and linear algebra. Anything else, a Python
+# callback above all, has no business in a model file.
+_HARMLESS_CALLS = re.compile(
+    r"shape_assertion|Sharding|stablehlo\.dynamic_\w+|(lapack|cusolver|cublas|hipsolver|hipblas)_\w+"
+)
+
+
+class ModelFileError(ValueError):
+    """A model file that cannot be used; the message names file and member, says what was expected
+    and what was found, and what to do."""
+
+
+def file_error(
+    path: Any, member: str | None, expected: str, found: Any, remedy: str = ""
+) -> ModelFileError:
+    """Make the error; what a file says is quoted, cut, and cannot disturb a terminal."""
+    found = found if isinstance(found, str) else repr(found)
+    found = "".join(c if c.isprintable() else " " for c in found[:160])
+    where = f"{path}: {member}" if member else f"{path}"
+    return ModelFileError(
+        f"{where}: expected {expected}, found {found}" + (f"; {remedy}" if remedy else "")
+    )
+
+
+def require_x64(path: Any, precision: str) -> None:
+    """Refuse 64bit models while JAX makes 32 bit numbers of everything.
+
+    Raises:
+      ModelFileError: so it is.
+    """
+    if precision == "64bit" and not jax.config.jax_enable_x64:
+        remedy = 'call jax.config.update("jax_enable_x64", True) before using JAX'
+        raise file_error(path, None, "64 bit numbers switched on in JAX", "them off", remedy)
+
+
+def serialise(
+    path: Any,
+    functions: Sequence[Any],
+    precision: str,
+    vjp_order: int,
+    platforms: Sequence[str],
+) -> dict[str, bytes]:
+    """Return the export of each of three functions, by member name; results cast to the precision.
+
+    Raises:
+      ModelFileError: a function that cannot be exported, or has another signature.
+    """
+    integer, real = DTYPES[precision]
+    (n,), (e,) = export.symbolic_shape("n"), export.symbolic_shape("e")
+    arguments = {
+        "node_init.jax": [jax.ShapeDtypeStruct((n,), integer)],
+        "edge.jax": [],
+        "readout.jax": [],
+    }
+    blobs = {}
+    for name, function in zip(PROGRAMS, functions, strict=True):
+
+        def program(*args, function=function):
+            return jax.tree.map(lambda x: jnp.asarray(x, real), function(*args))
+
+        program.__name__ = name.removesuffix(".jax")
+        try:
+            jitted = jax.jit(program)
+            exported = export.export(jitted, platforms=tuple(platforms))(*arguments[name])
+            signature = _signature(path, exported, name, precision)
+            blobs[name] = bytes(exported.serialize(vjp_order=vjp_order))
+        except ImportError:
+            raise
+        except Exception as error:  # whatever the function raises while it is traced
+            if isinstance(error, ModelFileError):
+                raise
+            expected = "a function that jax.export takes with symbolic leading dimensions"
+            found = f"{type(error).__name__}: {error}"
+            remedy = "let no shape or branch depend on the number of rows or their values"
+            raise file_error(path, name, expected, found, remedy) from error
+        width = signature[-1].shape[-1]
+        if name == "node_init.jax":
+            arguments["edge.jax"] = [
+                jax.ShapeDtypeStruct((e, columns), real) for columns in (width, width, 3)
+            ]
+        if name != "readout.jax":
+            arguments["readout.jax"].append(jax.ShapeDtypeStruct((n, width), real))
+    return blobs
+
+
+def deserialise(
+    path: Any, blobs: Mapping[str, bytes], precision: str, platform: str | None
+) -> tuple[ModelFunctions, int, int, int]:
+    """Return the functions, their order of derivatives, the widths of embedding and message.
+
+    Args:
+      path: for messages.
+      blobs: the three programs by member name.
+      precision: `32bit` or `64bit`; the functions cast their arguments to it.
+      platform: where they shall run; JAX's default where None.
+
+    Raises:
+      ModelFileError: anything unsound about the programs.
+    """
+    require_x64(path, precision)
+    platform = platform or export.default_export_platform()
+    exports = [_deserialise(path, name, blobs[name], platform) for name in PROGRAMS]
+    d, m = _widths(path, *exports, precision)
+    orders = [_check_program(path, *item) for item in zip(PROGRAMS, exports, strict=True)]
+    functions = casting(ModelFunctions(*(exported.call for exported in exports)), precision)
+    # Nobody differentiates with respect to atomic numbers.
+    return functions, min(orders[1:]), d, m
+
+
+def casting(functions: ModelFunctions, precision: str) -> ModelFunctions:
+    """Return the functions with their arguments cast to the precision."""
+    integer, real = DTYPES[precision]
+
+    def node_init(numbers):
+        return functions.node_init(jnp.asarray(numbers, integer))
+
+    def edge(h_i, h_j, r_ij):
+        return functions.edge(*(jnp.asarray(x, real) for x in (h_i, h_j, r_ij)))
+
+    def readout(h, messages):
+        return functions.readout(jnp.asarray(h, real), jnp.asarray(messages, real))
+
+    return ModelFunctions(node_init, edge, readout)
+
+
+def _deserialise(path, name, blob, platform):
+    try:
+        exported = export.deserialize(bytearray(blob))
+    except ImportError:  # jax needs flatbuffers and says so
+        raise
+    except Exception as error:  # flatbuffers has no error of its own for bytes that are not one
+        found = f"{type(error).__name__}: {error}"
+        raise file_error(path, name, "a serialised jax.export", found, _READABLE) from error
+    oldest = export.minimum_supported_calling_convention_version
+    newest = export.maximum_supported_calling_convention_version
+    version = exported.calling_convention_version
+    if not oldest <= version <= newest:
+        expected = f"a calling convention of {oldest} to {newest}"
+        raise file_error(path, name, expected, str(version), _READABLE)
+    if platform not in exported.platforms:
+        remedy = "export the model again for this platform too, or run it where it can"
+        found = f"an export for {', '.join(exported.platforms)}"
+        raise file_error(path, name, f"an export for {platform}", found, remedy)
+    if exported.nr_devices != 1:
+        raise file_error(path, name, "an export for one device", f"{exported.nr_devices} devices")
+    return exported
+
+
+def _widths(path, node_init, edge, readout, precision) -> tuple[int, int]:
+    """Return the widths of embedding and message; the three functions must agree about them."""
+    *_, h = _signature(path, node_init, "node_init.jax", precision)
+    *h_edge, r_ij, message = _signature(path, edge, "edge.jax", precision)
+    h_readout, sums, _ = _signature(path, readout, "readout.jax", precision)
+    d, m = h.shape[1], message.shape[1]
+    embedding, sum_of = "the embedding that node_init makes", "the message that edge makes"
+    for member, argument, aval, expected, meaning in (
+        ("edge.jax", 1, h_edge[0], d, embedding),
+        ("edge.jax", 2, h_edge[1], d, embedding),
+        ("edge.jax", 3, r_ij, 3, "r_ij"),
+        ("readout.jax", 1, h_readout, d, embedding),
+        ("readout.jax", 2, sums, m, sum_of),
+    ):
+        if aval.shape[1] != expected:
+            wanted = f"argument {argument} of width {expected}, {meaning}"
+            raise file_error(path, member, wanted, f"width {aval.shape[1]}")
+    return d, m
+
+
+def _signature(path, exported, name, precision) -> tuple[Any, ...]:
+    """Check an export's arguments and result, and return them, the result last."""
+    integer, real = DTYPES[precision]
+    *arguments, _ = expected_dimensions = {
+        "node_init.jax": ((integer, 1), (real, 2)),
+        "edge.jax": ((real, 2), (real, 2), (real, 2), (real, 2)),
+        "readout.jax": ((real, 2), (real, 2), (real, 1)),
+    }[name]
+    shown = f"{', '.join(map(str, exported.in_avals))} -> {', '.join(map(str, exported.out_avals))}"
+    if exported.in_tree != jax.tree.structure((tuple([0] * len(arguments)), {})):
+        raise file_error(path, name, f"{len(arguments)} arrays as positional arguments", shown)
+    if exported.out_tree != jax.tree.structure(0):
+        raise file_error(path, name, "one array as result", shown)
+    avals = (*exported.in_avals, *exported.out_avals)
+    for place, (aval, (dtype, n_dimensions)) in enumerate(
+        zip(avals, expected_dimensions, strict=True), 1
+    ):
+        what = f"argument {place}" if place <= len(arguments) else "the result"
+        if aval.dtype != dtype or len(aval.shape) != n_dimensions:
+            expected = f"{what} of {jnp.dtype(dtype).name} with {n_dimensions} dimensions"
+            raise file_error(path, name, expected, shown, "export for the precision of the model")
+        leading, *widths = aval.shape
+        if not (export.is_symbolic_dim(leading) and str(leading).isidentifier()):
+            raise file_error(
+                path, name, f"{what} with a symbolic first dimension", shown, _SYMBOLIC
+            )
+        if not all(isinstance(width, int) and width > 0 for width in widths):
+            raise file_error(path, name, f"{what} with a fixed width", shown, _SYMBOLIC)
+        if leading != avals[0].shape[0]:
+            raise file_error(path, name, "one symbol for all first dimensions", shown, _SYMBOLIC)
+    return avals
+
+
+def _check_program(path, name, exported) -> int:
+    """Check the program and its derivatives; return how many orders of them there are."""
+    order, program = 0, exported
+    while True:
+        try:
+            text = program.mlir_module()
+            derivative = program.vjp() if order < 2 and program.has_vjp() else None
+        except Exception as error:  # MLIR and flatbuffers raise what they like
+            found = f"{type(error).__name__}: {error}"
+            raise file_error(path, name, "a StableHLO program", found, _READABLE) from error
+        effects = map(str, (*program.ordered_effects, *program.unordered_effects))
+        targets = [t for line in text.splitlines() for t in _calls_out(line)]
+        for target in (*targets, *effects):
+            if not _HARMLESS_CALLS.fullmatch(target):
+                remedy = "export the model without callbacks or custom kernels"
+                raise file_error(path, name, "StableHLO that only computes", target, remedy)
+        if derivative is None:
+            return order
+        order, program = order + 1, derivative
+
+
+def _calls_out(line):
+    """Name what one line of a program calls outside of it; text in attributes may be counted too,
+    which errs on the safe side."""
+    if "custom_call" in line:
+        names = re.findall(r'custom_call @"?([^"(]+)|call_target_name = "([^"]*)"', line)
+        return [one or other for one, other in names] or [line.strip()]
+    return re.findall(r"stablehlo\.(?:infeed|outfeed|send|recv)\b", line)

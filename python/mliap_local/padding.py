@@ -1,0 +1,56 @@
+"""Capacities: the few array sizes that are compiled for.
+
+A new shape is a new compilation, so every array is padded to one of few sizes. No other file
+knows a capacity, and no size ever runs out: what does not fit gets the next capacity.
+"""
+
+from __future__ import annotations
+
+import math
+
+BLOCK_EDGES = 2048
+"""Edges that a block of rows should have: its intermediates then stay in the processor's cache."""
+
+SMALLEST_CHANGE = 64
+EDGES_PER_ROW = 1.5
+"""One size serves rows and edges of a change. A moved atom has about 1.5 edges a row (its own and
+each neighbour's, old and new), an inserted one 2, a deleted one 1."""
+
+
+def grown(needed: int, current: int = 0) -> int:
+    """Smallest of eight sizes an octave that holds `needed`.
+
+    `current` is kept as long as it holds `needed` and wastes less than a third, so that a number
+    that moves up and down around a size does not compile twice.
+    """
+    if needed <= current <= 1.5 * needed:
+        return current
+    needed = max(needed, 1)
+    step = 2 ** max(math.ceil(math.log2(needed)) - 3, 0)
+    return math.ceil(needed / step) * step
+
+
+def block_rows(width: int) -> int:
+    """Rows that are evaluated at once, for rows of `width` neighbours: a power of two."""
+    return 2 ** max(0, min(8, round(math.log2(BLOCK_EDGES / max(width, 1)))))
+
+
+def row_capacity(n_rows: int, width: int, current: int = 0) -> int:
+    """Rows of a full evaluation: a capacity that whole blocks fill."""
+    block = block_rows(width)
+    return math.ceil(grown(n_rows, current) / block) * block
+
+
+def width_capacity(width: int, current: int = 0) -> int:
+    """Neighbours of a row: a multiple of four, kept until it is a quarter too wide."""
+    if width <= current <= 1.25 * width + 4:
+        return current
+    return 4 * math.ceil((max(width, 1) + 2) / 4)
+
+
+def change_capacity(n_rows: int, n_edges: int) -> tuple[int, int]:
+    """Rows and edges of a change: 64, 96, 128, 192, ... rows and 1.5 times as many edges."""
+    rows = SMALLEST_CHANGE
+    while rows < n_rows or EDGES_PER_ROW * rows < n_edges:
+        rows = rows * 3 // 2 if rows & (rows - 1) == 0 else rows * 4 // 3
+    return rows, int(EDGES_PER_ROW * rows)
