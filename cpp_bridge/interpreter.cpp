@@ -94,7 +94,8 @@ fs::path own_folder()
 std::string quoted(const std::string &text)
 {
   std::string result = "'";
-  for (char letter : text) result += (letter == '\'') ? std::string("'\\''") : std::string(1, letter);
+  for (char letter : text)
+    result += (letter == '\'') ? std::string("'\\''") : std::string(1, letter);
   return result + "'";
 }
 
@@ -163,12 +164,15 @@ void *open_library(const Environment &environment)
     // RTLD_GLOBAL: Python's extension modules (numpy, jax, the bridge) take its symbols from there
     if (void *library = dlopen(file.c_str(), RTLD_NOW | RTLD_GLOBAL)) return library;
     const std::string reason = last_dl_error();
-    reasons += (reasons.empty() ? "" : "; ") + (access(file.c_str(), F_OK) == 0 ? reason : "no " + file);
+    reasons +=
+        (reasons.empty() ? "" : "; ") + (access(file.c_str(), F_OK) == 0 ? reason : "no " + file);
   }
-  const std::string expected = environment.libraries.empty() ? "libpython" : environment.libraries[0];
+  const std::string expected =
+      environment.libraries.empty() ? "libpython" : environment.libraries[0];
   throw Failure("mliap_local: expected the shared library of " + environment.executable + ", " +
                 expected + ", got: " + reasons + ". On Debian and Ubuntu `apt install libpython" +
-                PYTHON_VERSION + "` brings it; or run LAMMPS from Python, which needs "
+                PYTHON_VERSION +
+                "` brings it; or run LAMMPS from Python, which needs "
                 "none: `from lammps import lammps`");
 }
 
@@ -199,7 +203,8 @@ bool start_from_config(void *python, const std::string &executable)
 {
   struct Config;
   const auto create = lookup<Config *()>(python, "PyInitConfig_Create");
-  const auto set_int = lookup<int(Config *, const char *, long long)>(python, "PyInitConfig_SetInt");
+  const auto set_int =
+      lookup<int(Config *, const char *, long long)>(python, "PyInitConfig_SetInt");
   const auto set_text =
       lookup<int(Config *, const char *, const char *)>(python, "PyInitConfig_SetStr");
   const auto start = lookup<int(Config *)>(python, "Py_InitializeFromInitConfig");
@@ -230,8 +235,7 @@ bool start_with_name(void *python, const std::string &executable)
 void start_python(void *python, const std::string &executable)
 {
   const auto is_initialized = lookup<int()>(python, "Py_IsInitialized");
-  const bool started =
-      start_with_name(python, executable) || start_from_config(python, executable);
+  const bool started = start_with_name(python, executable) || start_from_config(python, executable);
   if (!started || !is_initialized || !is_initialized())
     throw Failure("mliap_local: expected to start Python as " + executable +
                   ", got a failure. Check that this program starts, or run LAMMPS from Python");
@@ -264,7 +268,8 @@ template <typename Function> void fill(Function *&function, void *library, const
   function = lookup<Function>(library, name);
   if (!function)
     throw Failure(std::string("mliap_local: expected the function ") + name + " in " +
-                  BRIDGE_LIBRARY + ", got none: the two libraries are of different versions. "
+                  BRIDGE_LIBRARY +
+                  ", got none: the two libraries are of different versions. "
                   "Install mliap-local again");
 }
 
@@ -274,10 +279,11 @@ void check_answer(const mliap_local::Bridge &bridge)
 {
   char text[8192] = "";
   if (bridge.close(0, text, sizeof(text))) return;
-  throw Failure(text[0] ? text
-                        : "mliap_local: expected Python's side of the bridge to answer, got nothing; "
-                          "Python's own message stands on stderr, above. Run `pip install` for "
-                          "mliap-local and cffi with the Python that you use");
+  throw Failure(text[0]
+                    ? text
+                    : "mliap_local: expected Python's side of the bridge to answer, got nothing; "
+                      "Python's own message stands on stderr, above. Run `pip install` for "
+                      "mliap-local and cffi with the Python that you use");
 }
 
 mliap_local::Bridge look_up_bridge()

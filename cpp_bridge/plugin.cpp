@@ -4,14 +4,15 @@
    Must not start Python, abort a run or look into the objects of another LAMMPS: this function runs
    in every LAMMPS that has the plugin on its path, whether its input uses the styles or not. The
    members of LAMMPS's classes change between versions, so the check goes through its C interface
-   alone, and a LAMMPS that fails it gets a warning and no style. */
+   alone, and a LAMMPS that fails it gets a warning and no style. A LAMMPS with other sizes of
+   integers (SMALLBIG, BIGBIG) does not get here: its functions have other names to the linker. */
 
 #include "fix_mliap_local.h"
 #include "pair_mliap_local.h"
 
 #include "library.h"
-#include "lmptype.h"
 
+#include <cstdio>
 #include <string>
 
 #ifndef MLIAP_LOCAL_LAMMPS_VERSION
@@ -49,25 +50,6 @@ int version_number(const std::string &date)
   return (place == std::string::npos) ? 0 : year * 10000 + (int(place) / 4 + 1) * 100 + day;
 }
 
-// one of "version", "size of ..." as text, or nothing if all is well
-std::string difference(void *lmp)
-{
-  const int expected = version_number(MLIAP_LOCAL_LAMMPS_VERSION);
-  const int got = lammps_version(lmp);
-  if (got != expected)
-    return "version " + std::to_string(expected) + " (" MLIAP_LOCAL_LAMMPS_VERSION
-           "), got version " + std::to_string(got);
-  const int sizes[] = {sizeof(tagint), sizeof(imageint), sizeof(bigint)};
-  const char *names[] = {"tagint", "imageint", "bigint"};
-  for (int k = 0; k < 3; ++k) {
-    const int size = lammps_extract_setting(lmp, names[k]);
-    if (size != sizes[k])
-      return std::string("with ") + std::to_string(8 * sizes[k]) + "-bit " + names[k] + ", got " +
-          std::to_string(8 * size) + "-bit (SMALLBIG and BIGBIG builds differ here)";
-  }
-  return "";
-}
-
 void *create_pair(void *lmp)
 {
   return new PairMLIAPLocal(static_cast<LAMMPS *>(lmp));
@@ -83,13 +65,16 @@ void *create_fix(void *lmp, int narg, char **arg)
 extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *lmp, void *handle,
                                                                          void *regfunc)
 {
-  const std::string mismatch = difference(lmp);
-  if (!mismatch.empty()) {
+  const int expected = version_number(MLIAP_LOCAL_LAMMPS_VERSION);
+  const int got = lammps_version(lmp);
+  if (got != expected) {
     const std::string text = "mliap_local was compiled for another LAMMPS and is left out: "
-                             "expected " + mismatch +
-                             ". Run `pip install --force-reinstall --no-cache-dir` for mliap-local "
-                             "in the environment of this LAMMPS, or build the plugin for it with "
-                             "cmake -DLAMMPS_SOURCE_DIR=/path/to/lammps/src";
+                             "expected version " +
+        std::to_string(expected) + " (" MLIAP_LOCAL_LAMMPS_VERSION "), got version " +
+        std::to_string(got) +
+        ". Run `pip install --force-reinstall --no-cache-dir` for mliap-local "
+        "in the environment of this LAMMPS, or build the plugin for it with "
+        "cmake -DLAMMPS_SOURCE_DIR=/path/to/lammps/src";
     lammps_error(lmp, LMP_ERROR_WARNING, text.c_str());
     return;
   }

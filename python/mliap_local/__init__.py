@@ -13,7 +13,7 @@ _HOME = {
     "read_model": "model_file",
 }
 
-__all__ = ["ModelFileError", "__version__", "export_model", "read_model"]  # noqa: F822 see _HOME
+__all__ = ["ModelFileError", "__version__", "export_model", "read_model"]
 
 
 def __getattr__(name: str):

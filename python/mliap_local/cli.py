@@ -127,7 +127,7 @@ def _info(options):
         "cutoff": f"{metadata.cutoff:g}",
         "precision": metadata.precision,
         "overlap": metadata.overlap,
-        "smooth at the cutoff": {True: "yes", False: "no"}.get(metadata.smooth),
+        "smooth at the cutoff": None if metadata.smooth is None else ("no", "yes")[metadata.smooth],
         "isolated energies": " ".join(f"{e} {value:.10g}" for e, value in energies.items()) or None,
         "derivatives": ("none: energies only", "forces", "forces and Hessians")[model.vjp_order],
         "widths": f"embedding {model.embedding_width}, message {model.message_width}",

@@ -1,8 +1,9 @@
 """The three programs of a model file: JAX functions to bytes and back, by `jax.export`.
 
 What comes back has been checked: readable by this JAX, made for the platform, the signatures agree
-with each other and with the precision, nothing in it calls out of StableHLO. Knows nothing of zips
-and of physics, evaluates nothing.
+with each other and with the precision, nothing in it calls out of StableHLO. XLA's own parser runs
+before that can be seen and does not survive every byte that somebody may put there on purpose: take
+models from people you trust. Knows nothing of zips and of physics, evaluates nothing.
 """
 
 import re
@@ -57,7 +58,7 @@ def require_x64(path: Any, precision: str) -> None:
     Raises:
       ModelFileError: so it is.
     """
-    if precision == "64bit" and not jax.config.jax_enable_x64:
+    if precision == "64bit" and not jax.config.read("jax_enable_x64"):
         remedy = 'call jax.config.update("jax_enable_x64", True) before using JAX'
         raise file_error(path, None, "64 bit numbers switched on in JAX", "them off", remedy)
 
@@ -129,8 +130,9 @@ def deserialise(
     require_x64(path, precision)
     platform = platform or export.default_export_platform()
     exports = [_deserialise(path, name, blobs[name], platform) for name in PROGRAMS]
-    d, m = _widths(path, *exports, precision)
-    orders = [_check_program(path, *item) for item in zip(PROGRAMS, exports, strict=True)]
+    node_init, edge, readout = exports
+    d, m = _widths(path, node_init, edge, readout, precision)
+    orders = [_check_program(path, name, e) for name, e in zip(PROGRAMS, exports, strict=True)]
     functions = casting(ModelFunctions(*(exported.call for exported in exports)), precision)
     # Nobody differentiates with respect to atomic numbers.
     return functions, min(orders[1:]), d, m

@@ -18,16 +18,10 @@ each neighbour's, old and new), an inserted one 2, a deleted one 1."""
 
 
 def grown(needed: int, current: int = 0) -> int:
-    """Smallest of eight sizes an octave that holds `needed`.
-
-    `current` is kept as long as it holds `needed` and wastes less than a third, so that a number
-    that moves up and down around a size does not compile twice.
-    """
-    if needed <= current <= 1.5 * needed:
+    """The power of two that holds `needed`, or `current` while that is not four times too large."""
+    if needed <= current <= 4 * needed:
         return current
-    needed = max(needed, 1)
-    step = 2 ** max(math.ceil(math.log2(needed)) - 3, 0)
-    return math.ceil(needed / step) * step
+    return 2 ** math.ceil(math.log2(max(needed, 1)))
 
 
 def block_rows(width: int) -> int:
@@ -36,16 +30,20 @@ def block_rows(width: int) -> int:
 
 
 def row_capacity(n_rows: int, width: int, current: int = 0) -> int:
-    """Rows of a full evaluation: a capacity that whole blocks fill."""
-    block = block_rows(width)
-    return math.ceil(grown(n_rows, current) / block) * block
+    """Rows of a full evaluation, a power of two; only the blocks in use are evaluated."""
+    return max(grown(n_rows, current), block_rows(width))
+
+
+def cache_capacity(n_rows: int, current: int = 0) -> int:
+    """Rows of the cache: room for insertions too."""
+    return grown(n_rows + max(n_rows // 16, 64), current)
 
 
 def width_capacity(width: int, current: int = 0) -> int:
-    """Neighbours of a row: a multiple of four, kept until it is a quarter too wide."""
-    if width <= current <= 1.25 * width + 4:
+    """Neighbours of a row: a multiple of eight, kept until it is a quarter too wide."""
+    if width <= current <= 1.25 * width + 8:
         return current
-    return 4 * math.ceil((max(width, 1) + 2) / 4)
+    return 8 * math.ceil((width + 2) / 8)
 
 
 def change_capacity(n_rows: int, n_edges: int) -> tuple[int, int]:

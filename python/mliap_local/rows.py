@@ -7,6 +7,8 @@ position, tag or ghost atom gets here. Pure functions; padding is another file's
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -27,40 +29,37 @@ class _Block(NamedTuple):
 class NeighbourRows:
     """Every atom with its neighbours side by side, so that messages sum along an axis.
 
-    On a CPU that is twice as fast as pairs with a scatter, and rows are evaluated in blocks whose
-    intermediates stay in the processor's cache (`benchmarks/layouts.py`).
+    On a CPU that is faster than pairs with a scatter, and rows are evaluated in blocks whose
+    intermediates stay in the processor's cache (`benchmarks/layouts.py`). Blocks without an atom
+    are not evaluated: capacity costs memory, not time.
 
-    numbers: atomic number of each species, shape (n_species,).
-    species: shape (n_rows,), -1 where a row holds no atom.
-    neighbour_species: shape (n_rows, width), -1 where there is no neighbour.
-    r_ij: shape (n_rows, width, 3).
-    block: rows evaluated at once; divides n_rows.
+    numbers: atomic number of each species; static.
+    n_rows: rows in use, scalar.
+    species: shape (capacity,), -1 where a row holds no atom.
+    neighbour_species: shape (capacity, width), -1 where there is no neighbour.
+    r_ij: shape (capacity, width, 3).
+    block: rows evaluated at once; divides the capacity.
     """
 
-    numbers: Array
+    numbers: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    n_rows: Array
     species: Array
     neighbour_species: Array
     r_ij: Array
     block: int = dataclasses.field(metadata={"static": True})
 
-    def _blocks(self) -> _Block:
-        def split(array: Array) -> Array:
-            return array.reshape((-1, self.block) + array.shape[1:])
-
-        return _Block(split(self.species), split(self.neighbour_species), split(self.r_ij))
-
     def terms(self, config: LocalMLIAPData) -> AtomTerms:
         """Message sums and energies of all rows."""
-        table = config.init_function(self.numbers)
-        sums, energies = jax.lax.map(lambda b: _block_terms(config, table, b), self._blocks())
-        return self._joined(sums, energies)
+        table = config.init_function(jnp.array(self.numbers))
+        sums, energies = self._evaluate(lambda block: _block_terms(config, table, block))
+        return self._terms(sums, energies)
 
     def terms_and_gradient(self, config: LocalMLIAPData) -> tuple[AtomTerms, Array]:
-        """The same, with dE/dr_ij, shape (n_rows, width, 3), zero where there is no neighbour.
+        """The same, with dE/dr_ij, shape (capacity, width, 3), zero where there is no neighbour.
 
         The gradient is taken inside each block: its memory is a block's, not the system's.
         """
-        table = config.init_function(self.numbers)
+        table = config.init_function(jnp.array(self.numbers))
 
         def energy(r_ij: Array, block: _Block) -> tuple[Array, tuple[Array, Array]]:
             sums, energies = _block_terms(config, table, block._replace(r_ij=r_ij))
@@ -70,15 +69,37 @@ class NeighbourRows:
             gradient, (sums, energies) = jax.grad(energy, has_aux=True)(block.r_ij, block)
             return sums, energies, gradient
 
-        sums, energies, gradient = jax.lax.map(one, self._blocks())
-        return self._joined(sums, energies), gradient.reshape(self.r_ij.shape)
+        sums, energies, gradient = self._evaluate(one)
+        return self._terms(sums, energies), gradient
 
     def change(self, config: LocalMLIAPData) -> RowChange:
         raise AssertionError("rows of all atoms are a full evaluation, not a change")
 
-    def _joined(self, sums: Array, energies: Array) -> AtomTerms:
-        system = jnp.where(self.species >= 0, 0, 1)
-        return AtomTerms(None, sums.reshape(-1, sums.shape[-1]), energies.reshape(-1), system, 1)
+    def _evaluate(self, function: Callable[[_Block], tuple[Array, ...]]) -> tuple[Array, ...]:
+        """Apply a function to each block in use and put its results together."""
+        arrays = _Block(self.species, self.neighbour_species, self.r_ij)
+
+        def block_at(start: Array | int) -> _Block:
+            return _Block(
+                *(jax.lax.dynamic_slice_in_dim(array, start, self.block) for array in arrays)
+            )
+
+        shapes = jax.eval_shape(lambda: function(block_at(0)))
+        capacity = self.species.shape[0]
+        results = tuple(jnp.zeros((capacity, *s.shape[1:]), s.dtype) for s in shapes)
+
+        def evaluate_block(k: Array, results: tuple[Array, ...]) -> tuple[Array, ...]:
+            parts = function(block_at(k * self.block))
+            return tuple(
+                jax.lax.dynamic_update_slice_in_dim(result, part, k * self.block, axis=0)
+                for result, part in zip(results, parts, strict=True)
+            )
+
+        n_blocks = (self.n_rows + self.block - 1) // self.block
+        return jax.lax.fori_loop(0, n_blocks, evaluate_block, results)
+
+    def _terms(self, sums: Array, energies: Array) -> AtomTerms:
+        return AtomTerms(None, sums, energies, jnp.where(self.species >= 0, 0, 1), 1)
 
 
 def _block_terms(config: LocalMLIAPData, table: Array, block: _Block) -> tuple[Array, Array]:
@@ -103,45 +124,49 @@ def _block_terms(config: LocalMLIAPData, table: Array, block: _Block) -> tuple[A
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ChangedRows:
-    """The rows that one change touches, packed into two arrays: each more would cost 10 us a call.
+    """The rows that one change touches, packed into one array: each more would cost 10 us a call.
 
-    numbers: atomic number of each species, shape (n_species,).
-    integers: the counts (rows, changed rows, edges, deleted edges); then for each row its place
-        in the cache and its species (-1: emptied); for each edge the place of its receiver among
-        the rows and the species of its sender. Deleted edges follow the new ones.
-    r_ij: shape (n_edges, 3).
+    numbers: atomic number of each species; static.
+    packed: float64 of length `length(capacity)`, in this order: the numbers of rows, changed rows,
+        edges and deleted edges; for each row its place in the cache and its species (-1: emptied);
+        for each edge the place of its receiver among the rows, and its sender's species; for each
+        edge r_ij. Deleted edges follow the new ones. Integers are exact up to 2^53.
     capacity: rows and edges that fit.
     """
 
-    numbers: Array
-    integers: Array
-    r_ij: Array
+    numbers: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+    packed: Array
     capacity: tuple[int, int] = dataclasses.field(metadata={"static": True})
 
-    HEADER = 4
+    @staticmethod
+    def sections(capacity: tuple[int, int]) -> list[int]:
+        """Where counts, rows, species, receivers, senders and vectors begin, and the length."""
+        rows, edges = capacity
+        sizes = [0, 4, rows, rows, edges, edges, 3 * edges]
+        return [sum(sizes[: k + 1]) for k in range(len(sizes))]
 
     def terms(self, config: LocalMLIAPData) -> AtomTerms:
         raise AssertionError("the rows of a change are not all atoms")
 
     def change(self, config: LocalMLIAPData) -> RowChange:
         """Unpack."""
-        rows, edges = self.capacity
-        n_rows, n_changed, n_edges, n_deleted = self.integers[: self.HEADER]
-        row, species, receivers, senders = jnp.split(
-            self.integers[self.HEADER :], [rows, 2 * rows, 2 * rows + edges]
+        begins = self.sections(self.capacity)
+        counts, row, species, receivers, senders, vectors = (
+            self.packed[begin:end] for begin, end in itertools.pairwise(begins)
         )
-        place, edge = jnp.arange(rows), jnp.arange(edges)
+        n_rows, n_changed, n_edges, n_deleted = counts.astype(jnp.int32)
+        species, senders = species.astype(jnp.int32), senders.astype(jnp.int32)
+        place, edge = jnp.arange(self.capacity[0]), jnp.arange(self.capacity[1])
         used = place < n_rows
-        table = config.init_function(self.numbers)
-        weights = jnp.where(edge < n_edges, 1, jnp.where(edge < n_edges + n_deleted, -1, 0))
+        table = config.init_function(jnp.array(self.numbers))
         return RowChange(
-            rows=jnp.where(used, row, config.cache.msg_sum.shape[0]),
+            rows=jnp.where(used, row.astype(jnp.int32), config.cache.msg_sum.shape[0]),
             embeddings=table[jnp.maximum(species, 0)],
             occupied=used & (species >= 0),
             fresh=place < n_changed,
             system=jnp.where(used, 0, 1),
-            receivers=receivers,
+            receivers=receivers.astype(jnp.int32),
             senders=table[jnp.maximum(senders, 0)],
-            r_ij=self.r_ij,
-            weights=weights,
+            r_ij=vectors.reshape(-1, 3).astype(config.cache.msg_sum.dtype),
+            weights=jnp.where(edge < n_edges, 1, jnp.where(edge < n_edges + n_deleted, -1, 0)),
         )

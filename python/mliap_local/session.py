@@ -6,6 +6,7 @@ calls the kernels of `mliap_local.local` and remembers. It knows no LAMMPS and n
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -60,7 +61,7 @@ class Session:
     ) -> None:
         jax.config.update("jax_enable_x64", True)
         _keep_compilations()
-        model = read_model(model_file)
+        model = read_model(model_file, platform={"cpu": "cpu", "gpu": "cuda"}.get(device))
         metadata = model.metadata
         if units != metadata.units:
             raise ModelFileError(
@@ -80,9 +81,9 @@ class Session:
         self.differentiable = model.vjp_order >= 1
         self.tolerance = TOLERANCE[metadata.precision]
         self._dtype = np.float32 if metadata.precision == "32bit" else np.float64
-        self._numbers = np.asarray(atomic_numbers(elements), np.int32)
+        self._numbers = tuple(int(number) for number in atomic_numbers(elements))
         self.isolated_energies, readout = _reference(
-            model.functions, self._numbers, reference_isolated
+            model.functions, np.array(self._numbers), reference_isolated
         )
         self._model = LocalMLIAPData(
             cutoff=Table(np.full((1,), self.cutoff)),
@@ -93,12 +94,13 @@ class Session:
         )
         self._cache: LocalMLIAPCache | None = None
         self._proposal: LocalMLIAPPatch | None = None
-        self._rows = self._width = 0
+        self._rows = self._width = self._cache_rows = 0
         self._shapes: set[Any] = set()
         self._energy = jax.jit(self._energy_of)
         self._forces = jax.jit(self._forces_of)
         self._update = jax.jit(self._update_of)
         self._settle = jax.jit(_settle, donate_argnums=0)
+        self._keep = jax.jit(_resized, static_argnums=1)
         name = metadata.name or Path(model_file).name
         self.summary = (
             f"{name}: {' '.join(elements)}, cutoff {self.cutoff:g}, {metadata.precision}, "
@@ -136,6 +138,7 @@ class Session:
         self._rows = padding.row_capacity(n, self._width, self._rows)
         rows = NeighbourRows(
             self._numbers,
+            np.int32(n),
             _padded(species, (self._rows,), -1, np.int32),
             _padded(neighbour_species, (self._rows, self._width), -1, np.int32),
             _padded(r_ij, (self._rows, self._width, 3), 0, self._dtype),
@@ -143,7 +146,7 @@ class Session:
         )
         wants_gradient = edge_gradient is not None
         self._shapes.add((wants_gradient, self._rows, self._width))
-        with jax.default_device(self.device):
+        with self._on_device():
             if wants_gradient:
                 patch, gradient = self._forces(rows)
                 edge_gradient[...] = np.asarray(gradient)[:n, :width]
@@ -153,7 +156,8 @@ class Session:
         if atom_energy is not None:
             atom_energy[...] = np.asarray(patch.cache.energies)[:n]
         if keep:
-            self._cache, self._proposal = patch.cache, None
+            self._cache_rows = padding.cache_capacity(n, self._cache_rows)
+            self._cache, self._proposal = self._keep(patch.cache, self._cache_rows), None
         return energy
 
     def update(
@@ -181,33 +185,31 @@ class Session:
         """
         if self._cache is None:
             raise RuntimeError("update before any full evaluation; call full first")
-        with jax.default_device(self.device):
+        with self._on_device():
             if accepted and self._proposal is not None:
                 self._cache = self._settle(self._cache, self._proposal)
             self._proposal = None
             n_rows, edges = len(row), len(receiver)
-            if n_rows and (needed := int(row.max()) + 1) > self._cache.msg_sum.shape[0]:
-                self._cache = _enlarged(self._cache, padding.grown(needed + needed // 16))
+            if n_rows and (needed := int(row.max()) + 1) > self._cache_rows:
+                self._cache_rows = padding.cache_capacity(needed, self._cache_rows)
+                self._cache = self._keep(self._cache, self._cache_rows)
             capacity = padding.change_capacity(n_rows, edges)
+            begins = ChangedRows.sections(capacity)
+            packed = np.zeros(begins[-1])
             counts = (n_rows, n_changed, n_edges, edges - n_edges)
-            integers = np.zeros(ChangedRows.HEADER + 2 * sum(capacity), np.int32)
-            integers[: ChangedRows.HEADER] = counts
-            start = ChangedRows.HEADER
-            for values, size in zip(
-                (row, species, receiver, sender_species),
-                (capacity[0], capacity[0], capacity[1], capacity[1]),
-                strict=True,
-            ):
-                integers[start : start + len(values)] = values
-                start += size
-            vectors = np.zeros((capacity[1], 3), self._dtype)
-            vectors[:edges] = r_ij
-            self._shapes.add((capacity, self._cache.msg_sum.shape[0]))
-            patch = self._update(
-                self._cache, ChangedRows(self._numbers, integers, vectors, capacity)
-            )
+            parts = (counts, row, species, receiver, sender_species, r_ij.ravel())
+            for begin, part in zip(begins[:-1], parts, strict=True):
+                packed[begin : begin + len(part)] = part
+            self._shapes.add((capacity, self._cache_rows))
+            patch = self._update(self._cache, ChangedRows(self._numbers, packed, capacity))
         self._proposal = patch
         return float(np.asarray(patch.cache.totals)[0])
+
+    def _on_device(self) -> Any:
+        """Where kernels run; nothing to say, and no time to lose, where it is the default."""
+        if self.device == jax.local_devices()[0]:
+            return contextlib.nullcontext()
+        return jax.default_device(self.device)
 
     def _input(self, edges: Any, cache: LocalMLIAPCache | None = None) -> LocalMLIAPInput:
         config = self._model if cache is None else dataclasses.replace(self._model, cache=cache)
@@ -234,15 +236,14 @@ def _padded(array: np.ndarray, shape: tuple[int, ...], fill: Any, dtype: Any) ->
     return out
 
 
-def _enlarged(cache: LocalMLIAPCache, n_rows: int) -> LocalMLIAPCache:
-    """The cache with empty rows behind the old ones."""
+def _resized(cache: LocalMLIAPCache, n_rows: int) -> LocalMLIAPCache:
+    """The cache with so many rows; those that are cut off or added are empty."""
 
-    def enlarge(leaf: jax.Array) -> jax.Array:
+    def resize(leaf: jax.Array) -> jax.Array:
+        leaf = leaf[:n_rows]
         return jnp.pad(leaf, [(0, n_rows - leaf.shape[0])] + [(0, 0)] * (leaf.ndim - 1))
 
-    return dataclasses.replace(
-        cache, msg_sum=enlarge(cache.msg_sum), energies=enlarge(cache.energies)
-    )
+    return dataclasses.replace(cache, msg_sum=resize(cache.msg_sum), energies=resize(cache.energies))
 
 
 def _reference(functions: Any, numbers: np.ndarray, relative: bool) -> tuple[list[float], Any]:

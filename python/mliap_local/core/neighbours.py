@@ -101,12 +101,18 @@ class VesinNeighborList:
         pairs = _Pairs(*(np.concatenate(part) for part in zip(*found, strict=True)))
         n_edges = len(pairs.receivers)
         full = changed is None
-        capacity = padding.grown(n_edges) if full else padding.change_capacity(0, n_edges)[1]
+        capacity = _capacity(n_edges) if full else padding.change_capacity(0, n_edges)[1]
         indices = np.full((capacity, 2), n, np.int32)
         shifts = np.zeros((capacity, 3), np.int32)
         indices[:n_edges, 0], indices[:n_edges, 1] = pairs.receivers, pairs.senders
         shifts[:n_edges] = pairs.shifts
         return Edges(Index(indices), shifts)
+
+
+def _capacity(n_edges: int) -> int:
+    """Smallest of eight sizes an octave that holds all edges: padding costs as much as they do."""
+    step = 2 ** max(max(n_edges, 1).bit_length() - 4, 0)
+    return step * -(-max(n_edges, 1) // step)
 
 
 def _points(data: Any) -> _Points:

@@ -196,33 +196,16 @@ def _hessian_entries(
 ) -> Array:
     """Entries of the block of one leaf with itself, shape (n_calls, n_entries)."""
     shape, dtype, size = leaves[place].shape, leaves[place].dtype, leaves[place].size
-    product = _hessian_product(gradient, leaves)
+    # Reverse over reverse: an exported program brings no forward mode. What this gives is the
+    # product with the transposed Hessian, which is the Hessian.
+    _, product = jax.vjp(gradient, leaves)
 
     def one_call(rows_and_columns: Array) -> Array:
         rows, columns = rows_and_columns
         direction = [jnp.zeros_like(leaf) for leaf in leaves]
         ones = jnp.zeros(size, dtype).at[rows].set(1, mode="drop")
         direction[place] = ones.reshape(shape)
-        return product(direction)[place].ravel().at[columns].get(mode="fill", fill_value=0)
+        return product(direction)[0][place].ravel().at[columns].get(mode="fill", fill_value=0)
 
     # One call after another: an exported program can be called so, but not vectorised over.
     return jax.lax.map(one_call, jnp.asarray(index))
-
-
-def _hessian_product(
-    gradient: Callable[[list[Array]], list[Array]], leaves: list[Array]
-) -> Callable[[list[Array]], list[Array]]:
-    """Products of the Hessian with a direction: forward over reverse.
-
-    An exported program brings only its reverse mode; there the Hessian is transposed, which its
-    symmetry allows: reverse over reverse.
-    """
-    try:
-        _, product = jax.linearize(gradient, leaves)
-        jax.eval_shape(product, leaves)
-        return product
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
-    _, transposed = jax.vjp(gradient, leaves)
-    return lambda direction: transposed(direction)[0]

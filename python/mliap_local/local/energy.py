@@ -52,7 +52,10 @@ def local_mliap_energy_full(
         inp: particles, all edges, model.
     Returns:
         Energies, float64, shape (n_systems,), and the patch that fills the cache.
+    Raises:
+        RuntimeError: JAX runs without float64.
     """
+    total_dtype()  # first of all, an error where there is no float64
     terms = pair_terms(inp) if isinstance(inp.edges, Edges) else inp.edges.terms(inp.config)
     return full_patch(terms, inp.cache_lens)
 

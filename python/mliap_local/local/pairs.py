@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from mliap_local.core.edges import Edges
+from mliap_local.core.table import Index
 from mliap_local.local.layout import AtomTerms, RowChange, messages
 
 
@@ -46,7 +48,8 @@ def pair_change(inp: Any) -> RowChange:
     """The rows that a `LocalMLIAPInput` with changes may change, and their edges.
 
     Rows are first the changed particles, then the receivers of other edges, each once. As edges
-    come in both directions, at most half of them have such a receiver. More make the energy NaN.
+    come in both directions, at most half of the new and half of the deleted ones have such a
+    receiver, and only that half of the deleted ones is needed. More make the energy NaN.
     """
     cloud, changes, config = inp.point_cloud, inp.point_cloud_changes, inp.config
     new, old, cache = changes.data, cloud.particles.data, config.cache
@@ -54,16 +57,27 @@ def pair_change(inp: Any) -> RowChange:
     changed = _inside_or(changes.indices.indices, n_atoms)  # -> [c]
     n_changed = changed.shape[0]
 
-    receivers = jnp.concatenate([inp.edges.receivers, inp.edges_deleted.receivers])  # -> [e]
-    senders = jnp.concatenate([inp.edges.senders, inp.edges_deleted.senders])
-    present = jnp.concatenate([inp.edges.present(n_atoms), inp.edges_deleted.present(n_atoms)])
-    is_new = jnp.arange(receivers.shape[0]) < inp.edges.size
-    i_changed, j_changed = _places(changed, jnp.stack([receivers, senders]), n_atoms)
-    of_other = i_changed == n_changed
     # A changed particle's sum starts from nothing: there is nothing to subtract.
-    present = present & (is_new | of_other)
+    pairs = jnp.asarray(inp.edges_deleted.indices.indices)
+    needed = inp.edges_deleted.present(n_atoms) & (
+        _places(changed, pairs[:, 0], n_atoms) == n_changed
+    )
+    kept, too_many = _compact(needed, pairs.shape[0] // 2)  # -> [d]
+    outside = jnp.full((1, 2), n_atoms, pairs.dtype)
+    deleted = jnp.concatenate([pairs, outside])[kept]
+    deleted_shifts = _take(jnp.asarray(inp.edges_deleted.shifts), kept)
+
+    edges = jnp.concatenate([inp.edges.indices.indices, deleted])  # -> [e, 2]
+    shifts = jnp.concatenate([inp.edges.shifts, deleted_shifts])
+    present = jnp.all((edges >= 0) & (edges < n_atoms), axis=1)
+    receivers, senders = edges[:, 0], edges[:, 1]
+    is_new = jnp.arange(edges.shape[0]) < inp.edges.size
+    i_changed, j_changed = _places(changed, edges.T, n_atoms)
+    of_other = i_changed == n_changed
     others = _unique(
-        jnp.where(present & of_other, receivers, n_atoms), receivers.shape[0] // 2, n_atoms
+        jnp.where(present & of_other, receivers, n_atoms),
+        inp.edges.size // 2 + kept.shape[0],
+        n_atoms,
     )
 
     rows = jnp.concatenate([changed, others.values])
@@ -81,19 +95,21 @@ def pair_change(inp: Any) -> RowChange:
     row = jnp.where(of_other, n_changed + others.place, i_changed)
 
     # New edges see changed particles as they become, deleted ones as they were.
-    i_after, j_after = is_new & ~of_other, is_new & (j_changed < n_changed)
+    j_after = is_new & (j_changed < n_changed)
 
-    def look_up(after: Array, before: Array, take_after: Array, place: Array, at: Array) -> Array:
-        mask = take_after.reshape(take_after.shape + (1,) * (before.ndim - 1))
-        return jnp.where(mask, _take(after, place), _take(before, at))
+    def of_sender(after: Array, before: Array) -> Array:
+        mask = j_after.reshape(j_after.shape + (1,) * (before.ndim - 1))
+        return jnp.where(mask, _take(after, j_changed), _take(before, senders))
 
-    positions_i = look_up(new.positions, old.positions, i_after, i_changed, receivers)
-    positions_j = look_up(new.positions, old.positions, j_after, j_changed, senders)
-    sender_system = look_up(new.system.indices, old.system.indices, j_after, j_changed, senders)
-    present = present & occupied[row] & (_inside_or(sender_system, n_systems) < n_systems)
-    cells = cloud.systems.data.unitcell.at[system[row]].get(mode="clip")
-    shifts = jnp.concatenate([inp.edges.shifts, inp.edges_deleted.shifts])
-    r_ij = positions_j - positions_i + jnp.einsum("es,esx->ex", shifts.astype(cells.dtype), cells)
+    positions_i = jnp.where(
+        of_other[:, None], _take(old.positions, receivers), _take(new.positions, i_changed)
+    )
+    cells = _take(cloud.systems.data.unitcell, system[row])
+    r_ij = Edges(Index(edges), shifts).vectors(
+        positions_i, of_sender(new.positions, old.positions), cells
+    )
+    sender_system = _inside_or(of_sender(new.system.indices, old.system.indices), n_systems)
+    present = present & occupied[row] & (sender_system < n_systems)
     weights = jnp.where(present, jnp.where(is_new, 1.0, -1.0), 0.0)
     return RowChange(
         rows=rows,
@@ -102,32 +118,44 @@ def pair_change(inp: Any) -> RowChange:
         fresh=jnp.arange(rows.shape[0]) < n_changed,
         system=system,
         receivers=row,
-        senders=look_up(embeddings, cache.node_init, j_after, j_changed, senders),
+        senders=of_sender(embeddings[:n_changed], cache.node_init),
         r_ij=r_ij.astype(embeddings.dtype),
-        weights=jnp.where(others.overflow, jnp.nan, weights),
+        weights=jnp.where(too_many | others.too_many, jnp.nan, weights),
         previous_system=system_before,
     )
 
 
+def _compact(wanted: Array, size: int) -> tuple[Array, Array]:
+    """Places of the true entries, (size,), padded with their number; and whether more are true."""
+    count = jnp.cumsum(wanted)
+    place = jnp.where(wanted, count - 1, size)
+    n = wanted.shape[0]
+    kept = jnp.full(size, n).at[place].set(jnp.arange(n), mode="drop")
+    return kept, jnp.sum(wanted) > size
+
+
 class _Unique(NamedTuple):
     """values: the distinct values in order, (size,), padded with `missing`; place: of each input
-    among them; overflow: there were more than `size`."""
+    among them; too_many: there were more than `size`."""
 
     values: Array
     place: Array
-    overflow: Array
+    too_many: Array
 
 
 def _unique(values: Array, size: int, missing: int) -> _Unique:
     """Distinct values below `missing`, in one sort."""
-    order = jnp.argsort(values)
-    ordered = values[order]
-    first = (ordered != jnp.roll(ordered, 1)) | (jnp.arange(ordered.shape[0]) == 0)
+    n = values.shape[0]
+    # Value and place in one integer: sorting one array is several times faster than sorting two.
+    bits = max(n - 1, 1).bit_length()
+    packed = jnp.sort(values.astype(jnp.int64) << bits | jnp.arange(n, dtype=jnp.int64))
+    ordered, order = packed >> bits, packed & (2**bits - 1)
+    first = (ordered != jnp.roll(ordered, 1)) | (jnp.arange(n) == 0)
     group = jnp.cumsum(first) - 1
-    distinct = jnp.full(size, missing, values.dtype).at[group].set(ordered, mode="drop")
+    distinct = jnp.full(size, missing, values.dtype)
+    distinct = distinct.at[group].set(ordered.astype(values.dtype), mode="drop")
     place = jnp.zeros_like(group).at[order].set(group)
-    overflow = jnp.any((group >= size) & (ordered < missing))
-    return _Unique(distinct, place, overflow)
+    return _Unique(distinct, place, jnp.any((group >= size) & (ordered < missing)))
 
 
 def _places(values: Array, wanted: Array, missing: int) -> Array:

@@ -1,0 +1,160 @@
+"""The boundary without LAMMPS: C structs in, a session that only remembers, C structs out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mliap_local import _bridge
+from mliap_local.lib._bridge_cffi import ffi, lib
+
+
+class FakeSession:
+    """Keeps what it was shown; its energy is a sum that a wrong stride would change."""
+
+    cutoff, overlap, differentiable, tolerance = 5.0, 0.7, True, 1e-9
+    summary = "modèle d'essai, Ni Al"
+    isolated_energies = (-1.5, 2.5)
+    compilations = 3
+
+    def full(self, species, neighbour_species, r_ij, keep, atom_energy, edge_gradient):
+        self.seen = (species.copy(), neighbour_species.copy(), r_ij.copy(), keep)
+        self.writeable = r_ij.flags.writeable
+        if atom_energy is not None:
+            atom_energy[:] = np.arange(len(atom_energy))
+        if edge_gradient is not None:
+            edge_gradient[:] = -r_ij
+        return float(r_ij.sum())
+
+    def update(self, **change):
+        self.seen = {name: np.copy(value) for name, value in change.items()}
+        if change["n_changed"] == 0:
+            raise KeyError("nothing changed")
+        return float(change["r_ij"].sum())
+
+
+def text(buffer) -> str:
+    return ffi.string(buffer).decode()
+
+
+@pytest.fixture
+def error():
+    return ffi.new("char[]", 4000)
+
+
+@pytest.fixture
+def opened(monkeypatch, error):
+    """An opened fake session, its settings, and what C was told about it."""
+    session, wanted = FakeSession(), {}
+
+    def open_session(settings):
+        wanted.update(settings)
+        return session
+
+    monkeypatch.setattr(_bridge, "_open_session", open_session)
+    words = [ffi.new("char[]", w.encode()) for w in ("a model.zip", "Ni Al", "metal", "cpu")]
+    settings = ffi.new("struct mliap_local_settings *", [*words, 1, 2, 4])
+    summary, isolated = ffi.new("char[]", 9), ffi.new("double[]", 2)
+    model = ffi.new("struct mliap_local_model *")
+    model.isolated_energy, model.summary, model.summary_size = isolated, summary, 9
+    assert lib.mliap_local_open(settings, model, error, 4000) == 1, text(error)
+    yield session, wanted, model
+    assert lib.mliap_local_close(model.instance, error, 4000) == 1
+
+
+def pointers(*arrays):
+    return [ffi.from_buffer("int[]" if a.dtype == np.int32 else "double[]", a) for a in arrays]
+
+
+def test_open_passes_everything_on(opened):
+    _, wanted, model = opened
+    assert wanted == {
+        "model_file": "a model.zip",
+        "elements": ["Ni", "Al"],
+        "units": "metal",
+        "device": "cpu",
+        "reference_isolated": True,
+        "node_rank": 2,
+        "node_ranks": 4,
+    }
+    assert (model.cutoff, model.overlap, model.differentiable) == (5.0, 0.7, 1)
+    assert list(model.isolated_energy[0:2]) == [-1.5, 2.5]
+    assert text(model.summary) == "modèle d"[:7]  # cut at a whole character, in 9 bytes with its 0
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_full_shows_and_fills_arrays(opened, error, wanted):
+    session, _, model = opened
+    species = np.array([0, 1, -1], np.int32)
+    neighbours = np.arange(6, dtype=np.int32)
+    r_ij = np.random.default_rng(1).normal(size=(3, 2, 3))
+    rows = ffi.new("struct mliap_local_rows *", [3, 2, *pointers(species, neighbours, r_ij), 1])
+    atom_energy, gradient = np.zeros(3), np.zeros((3, 2, 3))
+    result = ffi.new("struct mliap_local_result *")
+    if wanted:
+        result.atom_energy, result.edge_gradient = pointers(atom_energy, gradient)
+    assert lib.mliap_local_full(model.instance, rows, result, error, 4000) == 1, text(error)
+    assert result.energy == r_ij.sum() != 0 and result.compilations == 3
+    assert not session.writeable
+    for seen, shown in zip(session.seen, (species, neighbours.reshape(3, 2), r_ij), strict=False):
+        np.testing.assert_array_equal(seen, shown)
+    assert session.seen[3] is True
+    np.testing.assert_array_equal(gradient, -r_ij if wanted else 0 * r_ij)
+    np.testing.assert_array_equal(atom_energy, [0, 1, 2] if wanted else [0, 0, 0])
+
+
+def test_full_of_no_atoms_takes_null_pointers(opened, error):
+    _, _, model = opened
+    rows, result = ffi.new("struct mliap_local_rows *"), ffi.new("struct mliap_local_result *")
+    assert lib.mliap_local_full(model.instance, rows, result, error, 4000) == 1, text(error)
+    assert result.energy == 0.0
+
+
+def test_update_joins_new_and_deleted_edges(opened, error):
+    session, _, model = opened
+    row, species = np.array([7, 2], np.int32), np.array([1, 0], np.int32)
+    receiver, sender = np.array([0, 1, 1], np.int32), np.array([1, 0, 1], np.int32)
+    r_ij = np.arange(9.0)
+    change = ffi.new("struct mliap_local_change *", {"accepted": 1, "n_rows": 2, "n_changed": 1})
+    change.row, change.species, change.receiver, change.sender_species, change.r_ij = pointers(
+        row, species, receiver, sender, r_ij
+    )
+    change.n_edges, change.n_edges_deleted = 2, 1
+    result = ffi.new("struct mliap_local_result *")
+    assert lib.mliap_local_update(model.instance, change, result, error, 4000) == 1, text(error)
+    assert result.energy == 36.0
+    assert session.seen["receiver"].tolist() == [0, 1, 1] and session.seen["n_edges"] == 2
+    assert session.seen["r_ij"].shape == (3, 3) and session.seen["row"].tolist() == [7, 2]
+
+    change.n_changed = 0  # the fake raises; its words and the traceback arrive
+    assert lib.mliap_local_update(model.instance, change, result, error, 4000) == 0
+    message, trace = text(error).split("\n\n", 1)
+    assert message == "KeyError('nothing changed')"
+    assert trace.startswith("Traceback") and 'raise KeyError("nothing changed")' in trace
+
+
+def test_small_error_buffer_keeps_message_and_the_end(opened):
+    _, _, model = opened
+    change, result = ffi.new("struct mliap_local_change *"), ffi.new("struct mliap_local_result *")
+    for size in (1, 10, 120):
+        short = ffi.new("char[]", b"x" * 200)
+        assert lib.mliap_local_update(model.instance, change, result, short, size) == 0
+        assert len(ffi.string(short)) < size
+        assert short[size] == b"x"
+    assert text(short).startswith("KeyError('nothing changed')\n\n")
+    assert text(short).endswith("KeyError: 'nothing changed'\n")
+    assert lib.mliap_local_update(model.instance, change, result, ffi.NULL, 0) == 0
+
+
+def test_unknown_instance_is_named(error):
+    assert lib.mliap_local_close(12345, error, 4000) == 0
+    assert "got instance 12345" in text(error) and "mliap_local_open" in text(error)
+    assert lib.mliap_local_close(0, error, 4000) == 1
+
+
+def test_environment_shares_the_cores():
+    environment = _bridge.jax_environment({"device": "cpu", "node_ranks": 10**6})
+    assert environment == {"NPROC": "1", "JAX_PLATFORMS": "cpu"}
+    environment = _bridge.jax_environment({"device": "gpu", "node_ranks": 1})
+    assert environment["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    assert "JAX_PLATFORMS" not in environment and int(environment["NPROC"]) >= 1
