@@ -24,10 +24,7 @@ class PairNothing : public Pair {
     memory->destroy(setflag);
     memory->destroy(cutsq);
   }
-  void settings(int, char **arg) override
-  {
-    cutoff = utils::numeric(FLERR, arg[0], false, lmp);
-  }
+  void settings(int, char **arg) override { cutoff = utils::numeric(FLERR, arg[0], false, lmp); }
   void coeff(int, char **) override
   {
     const int n = atom->ntypes + 1;

@@ -197,8 +197,8 @@ bool Changes::settle_proposal_if_nearer(const Points &points)
   std::set_difference(proposed_gone_.begin(), proposed_gone_.end(), gone.begin(), gone.end(),
                       std::back_inserter(back));
   const std::size_t from_settled = gone.size() + come.size();
-  const std::size_t from_proposed = still_gone.size() + back.size() +
-      (proposed_come_.size() - n_here) + (come.size() - n_here);
+  const std::size_t from_proposed =
+      still_gone.size() + back.size() + (proposed_come_.size() - n_here) + (come.size() - n_here);
   if (from_proposed >= from_settled) return false;
 
   /* The difference from the proposal, as points that are gone and places that have come. */
@@ -359,8 +359,8 @@ Changes::Answer Changes::describe(const Points &points, double cutoff, double ov
     find_near(points, points.n_own, at, cutoff, -1, near_);
     for (int p : near_)
       if (row_now_[p] >= 0)
-        add_edge(row_place(row_now_[p], points.species[p]), old.species[place],
-                 points.x + 3 * p, at);
+        add_edge(row_place(row_now_[p], points.species[p]), old.species[place], points.x + 3 * p,
+                 at);
   }
   for (int row : row_) place_of_row_[row] = -1;
 

@@ -13,8 +13,10 @@ using namespace FixConst;
 FixMLIAPLocal::FixMLIAPLocal(LAMMPS *lmp, int narg, char **arg) : Fix(lmp, narg, arg)
 {
   if (narg != 3)
-    error->all(FLERR, "fix mliap_local takes no arguments, got {}; pair_style mliap_local makes "
-               "this fix by itself: remove the line", narg - 3);
+    error->all(FLERR,
+               "fix mliap_local takes no arguments, got {}; pair_style mliap_local makes "
+               "this fix by itself: remove the line",
+               narg - 3);
   vector_flag = 1;
   size_vector = PairMLIAPLocal::N_COUNTERS;
   extvector = 0;
@@ -29,7 +31,8 @@ int FixMLIAPLocal::setmask()
 void FixMLIAPLocal::init()
 {
   if (!pair)
-    error->all(FLERR, "fix mliap_local belongs to a pair style mliap_local, which makes it by "
+    error->all(FLERR,
+               "fix mliap_local belongs to a pair style mliap_local, which makes it by "
                "itself: remove the line");
 }
 

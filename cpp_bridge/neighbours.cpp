@@ -59,32 +59,34 @@ void collect_rows(const Points &points, const NeighbourList &list, double cutoff
   }
 }
 
-void add_forces(const Rows &rows, const double *edge_gradient, int n_own, double *f,
-                double *virial, double **vatom)
+void add_forces(const Rows &rows, const double *edge_gradient, int n_own, const Sums &sums)
 {
+  const bool wants_virial = sums.virial || sums.vatom || sums.cvatom;
   for (int i = 0; i < n_own; i++) {
-    double *f_i = f + 3 * i;
+    double *f_i = sums.f + 3 * i;
     for (int k = 0; k < rows.width; k++) {
       const std::size_t place = static_cast<std::size_t>(i) * rows.width + k;
       const int j = rows.senders[place];
       if (j < 0) break;
       const double *g = edge_gradient + 3 * place;
       const double *r = rows.r_ij.data() + 3 * place;
-      double *f_j = f + 3 * j;
+      double *f_j = sums.f + 3 * j;
       for (int c = 0; c < 3; c++) {
         f_i[c] += g[c];
         f_j[c] -= g[c];
       }
-      if (!virial && !vatom) continue;
-      const double v[6] = {-r[0] * g[0], -r[1] * g[1], -r[2] * g[2],
-                           -r[0] * g[1], -r[0] * g[2], -r[1] * g[2]};
-      if (virial)
-        for (int c = 0; c < 6; c++) virial[c] += v[c];
-      if (vatom)
+      if (!wants_virial) continue;
+      const double v[9] = {-r[0] * g[0], -r[1] * g[1], -r[2] * g[2], -r[0] * g[1], -r[0] * g[2],
+                           -r[1] * g[2], -r[1] * g[0], -r[2] * g[0], -r[2] * g[1]};
+      if (sums.virial)
+        for (int c = 0; c < 6; c++) sums.virial[c] += v[c];
+      if (sums.vatom)
         for (int c = 0; c < 6; c++) {
-          vatom[i][c] += 0.5 * v[c];
-          vatom[j][c] += 0.5 * v[c];
+          sums.vatom[i][c] += 0.5 * v[c];
+          sums.vatom[j][c] += 0.5 * v[c];
         }
+      if (sums.cvatom)
+        for (int c = 0; c < 9; c++) sums.cvatom[j][c] += v[c];
     }
   }
 }

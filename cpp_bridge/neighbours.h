@@ -34,10 +34,16 @@ struct Rows {
 /* Fills rows. Own atoms that the list leaves out get none. */
 void collect_rows(const Points &points, const NeighbourList &list, double cutoff, Rows &rows);
 
-/* Adds what dE/dr_ij of all edges says: forces f [n_all * 3], and if not NULL the virial [6]
-   in LAMMPS's order and the virial of each atom vatom [n_all][6], half to either end. */
-void add_forces(const Rows &rows, const double *edge_gradient, int n_own, double *f,
-                double *virial, double **vatom);
+/* Where forces and virials are added; NULL: not wanted. Virials are those of -r_ij dE/dr_ij. */
+struct Sums {
+  double *f;          /* [n_all * 3] */
+  double *virial;     /* [6] xx yy zz xy xz yz */
+  double **vatom;     /* [n_all][6], half to either end of an edge */
+  double **cvatom;    /* [n_all][9], then yx zx zy; all to the sender, as heat flux wants it */
+};
+
+/* Adds what dE/dr_ij of all edges says. */
+void add_forces(const Rows &rows, const double *edge_gradient, int n_own, const Sums &sums);
 
 /* Places p of the points [0, n) with |x_p - at| < cutoff, in order, without the place `self`. */
 void find_near(const Points &points, int n, const double *at, double cutoff, int self,

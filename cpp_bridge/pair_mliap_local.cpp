@@ -36,7 +36,7 @@ PairMLIAPLocal::PairMLIAPLocal(LAMMPS *lmp) : Pair(lmp), text_(TEXT_SIZE)
   one_coeff = 1;
   manybody_flag = 1;
   no_virial_fdotr_compute = 1;
-  centroidstressflag = CENTROID_NOTAVAIL;
+  centroidstressflag = CENTROID_AVAIL;
 }
 
 PairMLIAPLocal::~PairMLIAPLocal()
@@ -85,12 +85,15 @@ void PairMLIAPLocal::settings(int narg, char **arg)
     } else if (word == "overlap") {
       overlap_ = number(k + 1);
       if (overlap_ < 0.0)
-        error->all(FLERR, "pair_style mliap_local overlap: expected a distance >= 0, got {}", value);
+        error->all(FLERR, "pair_style mliap_local overlap: expected a distance >= 0, got {}",
+                   value);
     } else if (word == "refresh") {
       refresh_ = whole(k + 1);
       if (refresh_ < 1)
-        error->all(FLERR, "pair_style mliap_local refresh: expected a number of accepted updates "
-                   ">= 1, got {}", value);
+        error->all(FLERR,
+                   "pair_style mliap_local refresh: expected a number of accepted updates "
+                   ">= 1, got {}",
+                   value);
     } else if (word == "verify") {
       verify_ = whole(k + 1);
       if (verify_ < 0)
@@ -113,8 +116,10 @@ void PairMLIAPLocal::settings(int narg, char **arg)
         error->all(FLERR, "pair_style mliap_local device: expected cpu or gpu, got {}", value);
       device_ = value;
     } else {
-      error->all(FLERR, "Unknown pair_style mliap_local keyword {}; known are cache, verify, "
-                 "refresh, reference, overlap, forces, device", word);
+      error->all(FLERR,
+                 "Unknown pair_style mliap_local keyword {}; known are cache, verify, "
+                 "refresh, reference, overlap, forces, device",
+                 word);
     }
   }
 }
@@ -122,11 +127,14 @@ void PairMLIAPLocal::settings(int narg, char **arg)
 void PairMLIAPLocal::coeff(int narg, char **arg)
 {
   if (narg < 4 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
-    error->all(FLERR, "pair_coeff for mliap_local: expected * * model.zip and an element (or NULL) "
+    error->all(FLERR,
+               "pair_coeff for mliap_local: expected * * model.zip and an element (or NULL) "
                "for each atom type");
   if (narg != 3 + atom->ntypes)
-    error->all(FLERR, "pair_coeff for mliap_local: expected {} elements (or NULL), one for each "
-               "atom type, got {}", atom->ntypes, narg - 3);
+    error->all(FLERR,
+               "pair_coeff for mliap_local: expected {} elements (or NULL), one for each "
+               "atom type, got {}",
+               atom->ntypes, narg - 3);
   if (!allocated) allocate();
   map_element2type(narg - 3, arg + 3);
   close_model();
@@ -150,9 +158,8 @@ void PairMLIAPLocal::open_model(const char *file)
   char summary[512] = "";
   char *text = text_.data();
   text[0] = '\0';
-  mliap_local_settings settings{file,          names.c_str(), update->unit_style,
-                                device_.c_str(), relative_,     node_rank,
-                                node_ranks};
+  mliap_local_settings settings{file,      names.c_str(), update->unit_style, device_.c_str(),
+                                relative_, node_rank,     node_ranks};
   mliap_local_model model{};
   model.isolated_energy = isolated_energy_.data();
   model.summary = summary;
@@ -207,15 +214,18 @@ void PairMLIAPLocal::init_style()
   if (atom->molecular != Atom::ATOMIC)
     for (int k = 1; k < 4; k++)
       if (force->special_lj[k] != 1.0)
-        error->all(FLERR, "Pair style mliap_local counts all pairs, also bonded ones: expected "
+        error->all(FLERR,
+                   "Pair style mliap_local counts all pairs, also bonded ones: expected "
                    "special_bonds lj 1 1 1, got {} {} {}; use special_bonds lj/coul 1 1 1",
                    force->special_lj[1], force->special_lj[2], force->special_lj[3]);
   if (neighbor->includegroup)
-    error->all(FLERR, "Pair style mliap_local needs the neighbours of all atoms, but neigh_modify "
+    error->all(FLERR,
+               "Pair style mliap_local needs the neighbours of all atoms, but neigh_modify "
                "include {} hides some; use neigh_modify include all",
                group->names[neighbor->includegroup]);
   if (forces_ && !differentiable_)
-    error->all(FLERR, "The model has no derivatives, so pair_style mliap_local cannot give forces; "
+    error->all(FLERR,
+               "The model has no derivatives, so pair_style mliap_local cannot give forces; "
                "export it with vjp_order=1 or higher, or use forces no for pure Monte Carlo");
   make_fix();
   neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_OCCASIONAL);
@@ -250,8 +260,10 @@ void PairMLIAPLocal::check_exclusions()
       hidden = "group " + first + " " + second;
   }
   if (!hidden.empty())
-    error->all(FLERR, "Pair style mliap_local counts all pairs, but neigh_modify exclude {} hides "
-               "some; remove it, or map the types to NULL in pair_coeff", hidden);
+    error->all(FLERR,
+               "Pair style mliap_local counts all pairs, but neigh_modify exclude {} hides "
+               "some; remove it, or map the types to NULL in pair_coeff",
+               hidden);
 }
 
 Points PairMLIAPLocal::points()
@@ -297,16 +309,19 @@ void PairMLIAPLocal::compute(int eflag, int vflag)
 double PairMLIAPLocal::trial_energy(const Points &now)
 {
   const Changes::Answer answer = compare(now, overlap_);
-  if (answer == Changes::Answer::overlap) {
-    counters_[OVERLAPS]++;
-    return OVERLAP_ENERGY;
-  }
+  if (answer != Changes::Answer::overlap) return energy_alone(now, answer);
+  counters_[OVERLAPS]++;
+  return OVERLAP_ENERGY;
+}
+
+double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer)
+{
   energy_was_incremental_ = false;
   if (!cache_ || answer == Changes::Answer::unknown || changes_.accepted() >= refresh_)
     return full(now, true, false, false);
   counters_[INCREMENTAL]++;
   energy_was_incremental_ = true;
-  double energy;
+  double energy = changes_.settled_energy();
   if (answer == Changes::Answer::changed) {
     mliap_local_result result{};
     if (!bridge_->update(instance_, &changes_.change(), &result, text_.data(), TEXT_SIZE))
@@ -314,8 +329,6 @@ double PairMLIAPLocal::trial_energy(const Points &now)
     counters_[COMPILATIONS] = result.compilations;
     energy = result.energy;
     changes_.propose(energy);
-  } else {
-    energy = changes_.settled_energy();
   }
   if (verify_ && ++since_verified_ >= verify_) {
     since_verified_ = 0;
@@ -329,39 +342,53 @@ double PairMLIAPLocal::trial_energy(const Points &now)
 void PairMLIAPLocal::step(const Points &now)
 {
   const Changes::Answer answer = compare(now, 0.0);
-  const bool known = answer == Changes::Answer::settled || answer == Changes::Answer::proposed;
   if (!forces_) {
-    if (vflag_either || update->whichflag == 2)
-      error->all(FLERR, "pair_style mliap_local forces no: {} reads forces; use forces yes, or "
-                 "leave it out (thermo_style custom without press)",
-                 vflag_either ? "a pressure or stress" : "minimize");
-    for (const auto &fix : modify->get_fix_list())
-      if (fix->time_integrate)
-        error->all(FLERR, "pair_style mliap_local forces no: fix {} integrates forces; use forces "
-                   "yes, or remove the fix", fix->id);
+    refuse_readers_of_forces();
+    if (!eflag_atom) {
+      eng_vdwl += energy_alone(now, answer);
+      return;
+    }
   }
+  const bool known = answer == Changes::Answer::settled || answer == Changes::Answer::proposed;
+  const bool was_incremental = energy_was_incremental_;
   const double before = changes_.settled_energy();
-  const bool compare_energies = known && energy_was_incremental_;
   energy_was_incremental_ = false;
   const double energy = full(now, true, forces_, eflag_atom);
-  if (compare_energies) watch_drift(before, energy, now.n_own);
+  if (known && was_incremental) watch_drift(before, energy, now.n_own);
   if (eflag_global) eng_vdwl += energy;
   if (eflag_atom)
     for (int k = 0; k < now.n_own; k++) eatom[k] += atom_energy_[k];
   if (forces_ && now.n_all)
-    mliap_local::add_forces(rows_, edge_gradient_.data(), now.n_own, atom->f[0],
-                            vflag_global ? virial : nullptr, vflag_atom ? vatom : nullptr);
+    mliap_local::add_forces(rows_, edge_gradient_.data(), now.n_own,
+                            {atom->f[0], vflag_global ? virial : nullptr,
+                             vflag_atom ? vatom : nullptr, cvflag_atom ? cvatom : nullptr});
+}
+
+void PairMLIAPLocal::refuse_readers_of_forces()
+{
+  std::string reader;
+  for (const auto &fix : modify->get_fix_list())
+    if (fix->time_integrate) reader = std::string("fix ") + fix->id;
+  if (update->whichflag == 2) reader = "minimize";
+  if (vflag_either)
+    reader = "a pressure or stress (thermo_style custom without press leaves it out)";
+  if (!reader.empty())
+    error->all(FLERR,
+               "pair_style mliap_local forces no: {} reads forces; use forces yes, or remove "
+               "what reads them",
+               reader);
 }
 
 double PairMLIAPLocal::full(const Points &now, bool keep, bool forces, bool atoms)
 {
   for (int k = 0; k < 3 * now.n_own; k++)
     if (!std::isfinite(now.x[k]))
-      error->one(FLERR, "Pair style mliap_local: expected finite positions, got {} in atom {}; "
-                 "check the input, the time step and overlapping atoms", now.x[k],
-                 atom->tag[k / 3]);
+      error->one(FLERR,
+                 "Pair style mliap_local: expected finite positions, got {} in atom {}; "
+                 "check the input, the time step and overlapping atoms",
+                 now.x[k], atom->tag[k / 3]);
   mliap_local::collect_rows(now, neighbour_list(), cutoff_, rows_);
-  mliap_local_rows rows{now.n_own, rows_.width, now.species, rows_.neighbour_species.data(),
+  mliap_local_rows rows{now.n_own,         rows_.width, now.species, rows_.neighbour_species.data(),
                         rows_.r_ij.data(), keep};
   mliap_local_result result{};
   if (atoms) {
@@ -386,10 +413,11 @@ void PairMLIAPLocal::watch_drift(double incremental, double full, int n_atoms)
       verify_tolerance_ > 0.0 ? verify_tolerance_ : tolerance_ * std::max(n_atoms, 1);
   counters_[DRIFT] = std::max(counters_[DRIFT], drift);
   if (!(drift <= tolerance))
-    error->one(FLERR, "Pair style mliap_local: incremental energy {:.15g} and full energy {:.15g} "
+    error->one(FLERR,
+               "Pair style mliap_local: incremental energy {:.15g} and full energy {:.15g} "
                "differ by {:.3g}, more than the tolerance {:.3g}; use cache no, a smaller refresh, "
-               "or a larger tolerance with verify N tolerance", incremental, full, drift,
-               tolerance);
+               "or a larger tolerance with verify N tolerance",
+               incremental, full, drift, tolerance);
 }
 
 /* The first line is the error; what follows a blank line is Python's traceback, for the log. */

@@ -41,6 +41,8 @@ class PairMLIAPLocal : public Pair {
   mliap_local::NeighbourList neighbour_list();
 
   double trial_energy(const mliap_local::Points &);
+  double energy_alone(const mliap_local::Points &, mliap_local::Changes::Answer);
+  void refuse_readers_of_forces();
   double full(const mliap_local::Points &, bool keep, bool forces, bool atoms);
   void step(const mliap_local::Points &);
   void watch_drift(double incremental, double full, int n_atoms);

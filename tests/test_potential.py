@@ -43,7 +43,7 @@ def with_cell(state, cells, positions=None):
 
 @pytest.fixture(scope="module")
 def state():
-    state = ps.state(5, per_system=3)
+    state = ps.state(5, per_system=5)
     assert ps.n_edges(state) > 30
     return state
 
@@ -67,7 +67,7 @@ def test_gradients_by_finite_differences(state, forces_potential, energies):
     for place in [(i, i % 3) for i in np.flatnonzero(held)]:
         slope = (energies(moved(state, place, h)) - energies(moved(state, place, -h))) / (2 * h)
         assert slope.sum() == pytest.approx(float(positions[place]), abs=1e-8)
-    for place in [(0, 0, 0), (0, 2, 0), (1, 2, 1), (2, 1, 1)]:
+    for place in [(0, 0, 0), (0, 2, 0), (1, 0, 1), (2, 1, 1)]:
         step = jnp.zeros((3, 3, 3)).at[place].set(h)
         unitcell = state.systems.data.unitcell
         up, down = (energies(with_cell(state, unitcell + s)) for s in (step, -step))

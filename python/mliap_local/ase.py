@@ -126,9 +126,14 @@ class LocalMLIAPCalculator(Calculator):
         species[:n] = numbers
         neighbour_species[i, place] = numbers[j]
         r_ij[i, place] = vectors
-        table = np.arange(len(ELEMENT_SYMBOLS), dtype=np.int32)
-        block = padding.block_rows(self._width)
-        rows = NeighbourRows(table, np.int32(n), species, neighbour_species, r_ij, block)
+        rows = NeighbourRows(
+            numbers=tuple(range(len(ELEMENT_SYMBOLS))),
+            n_rows=np.int32(n),
+            species=species,
+            neighbour_species=neighbour_species,
+            r_ij=r_ij,
+            block=padding.block_rows(self._width),
+        )
         return rows, place
 
     def _add_forces(
