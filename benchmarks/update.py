@@ -96,9 +96,7 @@ def case(n_atoms: int, dtype: Any, n_trials: int = 16) -> Case:
     system = np.zeros(n_atoms, int)
     positions = rng.random((n_atoms, 3)) * length
     positions = positions[np.lexsort((positions // CUTOFF).T)]
-    points = Particles(
-        positions, rng.integers(1, 20, n_atoms), Index(system)
-    )
+    points = Particles(positions, rng.integers(1, 20, n_atoms), Index(system))
     table, systems = Table(points), Table(Systems(np.eye(3)[None] * length))
     cutoffs, neighborlist = Table(np.array([CUTOFF])), VesinNeighborList()
     model = network(dtype)

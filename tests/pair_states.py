@@ -170,7 +170,7 @@ def brute_edges(positions, system, cells, cutoffs):
 def edge_set(edges, n):
     indices, shifts = np.asarray(edges.indices.indices), np.asarray(edges.shifts)
     inside = ((indices >= 0) & (indices < n)).all(axis=1)
-    rows = [(*map(int, i), *map(int, s)) for i, s in zip(indices[inside], shifts[inside], strict=True)]
+    rows = [tuple(row) for row in np.hstack([indices, shifts])[inside].tolist()]
     assert len(rows) == len(set(rows)), "an edge twice"
     return set(rows)
 
@@ -189,7 +189,8 @@ def reference(points, cells, n_systems=3, cutoff=CUTOFF):
     edges = sorted(brute_edges(positions, system, cells, [cutoff] * n_systems))
     i, j = (np.array([e[k] for e in edges], int) for k in (0, 1))
     shifts = np.array([e[2:] for e in edges], float).reshape(-1, 3)
-    r_ij = positions[j] - positions[i] + np.einsum("es,esx->ex", shifts, np.asarray(cells)[system[i]])
+    shifts = np.einsum("es,esx->ex", shifts, np.asarray(cells)[system[i]])
+    r_ij = positions[j] - positions[i] + shifts
     sums = np.zeros((len(positions), MESSAGE))
     np.add.at(sums, i, edge(h[i], h[j], r_ij, np))
     energies = readout(h, sums, np)

@@ -177,6 +177,25 @@ run 0
         assert_close(got, expected)
 
 
+def test_centroid_stresses_sum_up_to_the_virial(runner, model):
+    """How a stress is shared among atoms is a matter of definition; what they share is not."""
+    runner.run(
+        crystal("triclinic", 3.52, 0.25),
+        ours(model("eam"), "Ni Al H"),
+        """
+compute centroid all centroid/stress/atom NULL virial
+compute stress all reduce sum c_centroid[*]
+compute virial all pressure NULL virial
+thermo_style custom step pe c_stress[*] c_virial[*]
+run 0
+""",
+    )
+    stress = runner.lmp.numpy.extract_compute("stress", 0, 1)
+    virial = runner.lmp.numpy.extract_compute("virial", 0, 1) * -runner.lmp.get_thermo("vol")
+    assert np.abs(virial).min() > 1.0
+    assert_close(stress, virial[[0, 1, 2, 3, 4, 5, 3, 4, 5]])
+
+
 def test_derivatives_of_a_neural_model(runner, model):
     """Forces and virial against LAMMPS's own finite differences of the energy."""
     system = nickel("2 2 2", tilt="0.3 -0.2 0.4", hydrogen=12, jitter=0.25)

@@ -217,7 +217,7 @@ def test_fix_that_only_the_pair_style_makes(runner, lj):
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ("fix move all nve\nrun 1", ("fix move integrates forces", "use forces yes", "remove")),
+        ("fix move all nve\nrun 1", ("forces no: fix move", "use forces yes", "remove")),
         ("minimize 0 0 1 1", ("minimize reads forces", "use forces yes")),
         (
             "compute stress all stress/atom NULL\ncompute sum all reduce sum c_stress[1]\n"
@@ -278,8 +278,9 @@ def test_model_without_derivatives(runner, tmp_path):
 # --- atoms ---------------------------------------------------------------------------------------
 
 
-def test_position_that_is_no_number(runner, lj):
-    runner.run(BOX, lj, "run 0")
+@pytest.mark.parametrize("keywords", ["", "forces no"])
+def test_position_that_is_no_number(runner, model, keywords):
+    runner.run(BOX, style(model("lj"), keywords=keywords), ENERGY_ALONE, "run 0")
     assert np.isfinite(runner.lmp.get_thermo("pe"))
     runner.lmp.numpy.extract_atom("x")[4, 1] = np.nan
     with pytest.raises(Exception, match="expected finite positions, got nan in atom 5") as caught:

@@ -33,9 +33,7 @@ update = jax.jit(local_mliap_energy_update)
 
 def settled(seed=1, **keywords):
     state = ps.state(seed, **keywords)
-    state = state._replace(
-        local_mliap_model=ps.Cached(state.local_mliap_model, UPDATE_OUT)
-    )
+    state = state._replace(local_mliap_model=ps.Cached(state.local_mliap_model, UPDATE_OUT))
     return UPDATE(state).patch(state, accept_all(3))
 
 

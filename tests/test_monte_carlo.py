@@ -84,11 +84,11 @@ ELSEWHERE = {
     "triclinic": (nickel(tilt="0.4 0.3 -0.2"), f"fix g gas gcmc 1 20 20 2 11 {HOT} -2.1 0.5"),
     "slab": (
         nickel(boundary="p p f"),
-        "region part block INF INF INF INF 0.1 10.4 units box\n"
+        "region part block 0 10.5 0 10.5 0.1 10.4 units box\n"
         f"fix g gas gcmc 1 20 20 2 11 {HOT} -2.1 0.5 region part",
     ),
     "smaller than the cutoff": (
-        nickel("1 1 1", hydrogen=1), f"fix g gas gcmc 1 20 20 2 11 {HOT} -1.0 0.5"
+        nickel("1 1 1", hydrogen=1), f"fix g gas gcmc 1 20 20 2 11 {HOT} -4.0 0.5"
     ),
 }  # fmt: skip
 
@@ -154,8 +154,9 @@ def test_commands_between_runs(runner, model, tmp_path):
         "change_box all x scale 1.01 remap",
         "change_box all y final 0 10.7",
         "displace_atoms gas random 0.2 0.2 0.2 5",
-        f"write_dump all custom {dump} id type x y z modify sort id\n"
-        f"displace_atoms all random 0.1 0.1 0.1 6\nread_dump {dump} 0 x y z box no add keep",
+        f"unfix g\nwrite_dump all custom {dump} id type x y z modify sort id\n"
+        f"displace_atoms all random 0.1 0.1 0.1 6\nread_dump {dump} $(step) x y z box no add keep\n"
+        "fix g gas gcmc 1 10 10 2 98 5000 -2.1 0.5",
         "group few id 1:3\ndelete_atoms group few compress no\ngroup few delete",
         "set type 2 type/fraction 1 0.2 5\ngroup gas clear\ngroup gas type 2",
         "set atom 20*22 type 2\ngroup gas type 2",
@@ -210,7 +211,9 @@ def test_random_commands_between_trials(runner, model, seed):
         "neighbor 0.{t} bin",
         "comm_modify cutoff {c}",
     ]
-    runner.run(system, style(model("neural"), elements="Ni H NULL"), GROUPS)
+    hybrid = "pair_style hybrid/overlay mliap_local {words} zero 4.0\npair_coeff * * zero\n"
+    hybrid += f"pair_coeff * * mliap_local {model('neural')} Ni H NULL\n"
+    runner.run(system, hybrid.format(words="verify 1"), GROUPS, "group one empty")
     trials = f"fix g gas gcmc 1 6 6 2 {{s}} {HOT} {{mu}} 0.5\nfix s all atom/swap 1 4 {{s}} {HOT} ke no types 1 3"
     accepted = attempted = 0
     for _ in range(25):
@@ -231,7 +234,7 @@ def test_random_commands_between_trials(runner, model, seed):
     full, incremental, _, drift, _, _ = runner.vector()
     assert incremental > 500 and full < 1.2 * incremental and drift < 1e-9
     assert 0 < accepted < attempted
-    runner.more("pair_style none\n" + style(model("neural"), "cache no", "Ni H NULL") + "run 0")
+    runner.more("pair_style none\n" + hybrid.format(words="cache no") + "run 0")
     assert runner.lmp.get_thermo("pe") == pytest.approx(energy, rel=1e-10)
 
 
@@ -263,8 +266,8 @@ def test_molecules(runner, model, tmp_path):
         "create_atoms 0 random 6 9 NULL mol dimer 5\ncreate_atoms 0 random 6 8 NULL mol other 5",
         "group gas type 2 3\nthermo 1000",
     )
-    gained = counted(runner, f"fix g gas gcmc 1 20 20 0 5 {HOT} -4 0.5 mol dimer", "run 8")
-    assert_incremental(gained, 200)
+    gained = counted(runner, f"fix g gas gcmc 1 20 20 0 5 {HOT} -8 0.5 mol dimer", "run 8")
+    assert_incremental(gained, 150)
     both(runner, "g")
     runner.more(f"unfix g\nfix w gas widom 1 20 0 5 {HOT} mol dimer")
     assert_incremental(counted(runner, "run 3"), 50)
@@ -289,15 +292,16 @@ def test_charge_regulation(runner, model, words):
 
 
 def test_hybrid_monte_carlo_needs_forces(runner, model):
-    """hmc and sgcmc ask in a step, not before it: nothing there is a trial."""
+    """hmc asks in a step, not before it: nothing there is a trial."""
     states = []
     for words in ("verify 1", "cache no"):
         runner.run(nickel(), style(model("neural"), words), "timestep 0.008\nfix md all nve")
-        runner.more(f"fix h all hmc 5 77 {HOT}\nthermo 1000\nrun 60")
-        states.append((runner.state().forces, runner.lmp.extract_fix("h", 0, 0, 0)))
+        runner.more(f"fix h all hmc 5 77 3000\nthermo 1000\nrun 60")
+        states.append((runner.state().forces, [runner.lmp.extract_fix("h", 0, 1, k) for k in (0, 1)]))
         assert runner.vector()[2] >= 60
     np.testing.assert_array_equal(states[0][0], states[1][0])
-    assert states[0][1] == states[1][1] and 0 < states[0][1] < 1
+    assert states[0][1] == states[1][1]
+    assert 0 < states[0][1][0] < states[0][1][1]  # accepted, tried
 
 
 @pytest.mark.parametrize(
@@ -375,8 +379,8 @@ def test_same_walk_of_molecules_as_native_lj(runner, model, tmp_path):
             "create_box 1 box bond/types 1 extra/bond/per/atom 1 extra/special/per/atom 1\n"
             f"mass 1 1\nmolecule dimer {tmp_path}/dimer\nspecial_bonds lj/coul {special} {special} {special}\n",
             pair,
-            "create_atoms 0 random 20 41 NULL mol dimer 4 overlap 1.5\n"
-            f"fix g all gcmc 1 20 20 0 123 2.0 -2.0 0.3 mol dimer full_energy intra_energy {intra}",
+            "group gas empty\n"
+            f"fix g gas gcmc 1 20 20 0 123 2.0 -2.0 0.3 mol dimer full_energy intra_energy {intra}",
         )
         walks.append(walk(runner, 60))
     assert walks[0] == walks[1]
@@ -391,7 +395,7 @@ def test_keywords_do_not_change_the_walk(runner, model, name):
     words = ("", "cache no", "refresh 1", "refresh 100000", "forces no", "verify 1")
     for word in words if name == "neural" else ("", "verify 1"):
         runner.run(nickel(), style(model(name), word), GROUPS)
-        runner.more(f"fix g gas gcmc 1 10 10 2 4711 {HOT} -2.1 0.5\nthermo_style custom step atoms")
+        runner.more(f"fix g gas gcmc 1 10 10 2 4711 {HOT} -3.5 0.5\nthermo_style custom step pe")
         walks[word] = walk(runner, 10)
         full, incremental, forces, *_ = runner.vector()
         assert incremental == 0 if word == "cache no" else incremental > 100, word
@@ -439,9 +443,9 @@ def test_verify_allows_for_rounding_of_large_energies(runner, model):
 def test_ranks(model, tmp_path, ranks):
     """Verified on several processes, atoms migrating between them."""
     text = nickel("4 4 4") + style(model("neural")) + GROUPS + (
-        f"fix g gas gcmc 1 15 15 2 11 {HOT} -2.1 0.5\nfix s all atom/swap 1 10 5 {HOT} ke no types 1 2\n"
+        f"fix g gas gcmc 1 15 15 2 11 {HOT} -3.5 0.5\nfix s all atom/swap 1 10 5 {HOT} ke no types 1 2\n"
         "fix md all nve\ntimestep 0.0005\nvelocity all create 300 4\nrun 8\n"
-        'print "counted $(f_mliap_local[1]) $(f_mliap_local[2]) $(f_mliap_local[4]) $(f_g[4]) $(f_g[3])"\n'
+        'print "counted $(f_mliap_local[1]) $(f_mliap_local[2]) $(f_mliap_local[4]) $(f_s[2]) $(f_s[1])"\n'
     )
     (tmp_path / "in").write_text(text)
     folder = Path(sys.executable).parent

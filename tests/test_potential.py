@@ -67,7 +67,7 @@ def test_gradients_by_finite_differences(state, forces_potential, energies):
     for place in [(i, i % 3) for i in np.flatnonzero(held)]:
         slope = (energies(moved(state, place, h)) - energies(moved(state, place, -h))) / (2 * h)
         assert slope.sum() == pytest.approx(float(positions[place]), abs=1e-8)
-    for place in [(0, 0, 0), (0, 2, 0), (1, 0, 1), (2, 1, 1)]:
+    for place in [(0, 0, 0), (0, 2, 2), (1, 2, 1), (2, 1, 1)]:
         step = jnp.zeros((3, 3, 3)).at[place].set(h)
         unitcell = state.systems.data.unitcell
         up, down = (energies(with_cell(state, unitcell + s)) for s in (step, -step))
@@ -213,9 +213,7 @@ def test_a_patch_without_probe_is_evaluated_in_full(state):
     settled = probed(settled).patch(settled, accept_all(3))
     assert len(full(state, patch).patch.patches) == 1
     found = full(state, patch).data.total_energies.data
-    np.testing.assert_allclose(
-        found, probed(settled, patch).data.total_energies.data, rtol=1e-12
-    )
+    np.testing.assert_allclose(found, probed(settled, patch).data.total_energies.data, rtol=1e-12)
     assert abs(found[1] - full(state).data.total_energies.data[1]) > 1e-6
 
 

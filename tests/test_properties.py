@@ -1,4 +1,4 @@
-"""Random Monte Carlo over several systems: what is updated equals what is evaluated from scratch."""
+"""Random Monte Carlo over several systems: updates equal evaluations from scratch."""
 
 import jax
 import jax.numpy as jnp

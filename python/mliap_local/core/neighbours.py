@@ -124,9 +124,7 @@ def _points(data: Any) -> _Points:
     return _Points(positions, system, groups("inclusion"), groups("exclusion"))
 
 
-def _changed_points(
-    old: _Points, changed: np.ndarray, new: _Points, inside: np.ndarray
-) -> _Points:
+def _changed_points(old: _Points, changed: np.ndarray, new: _Points, inside: np.ndarray) -> _Points:
     def write(old_part: np.ndarray | None, new_part: np.ndarray | None) -> np.ndarray | None:
         if old_part is None or new_part is None:
             return old_part
@@ -138,8 +136,10 @@ def _changed_points(
 
 
 def _all_pairs(points: _Points, members: np.ndarray, cell: np.ndarray, cutoff: float) -> _Pairs:
-    import vesin  # only here, so that LAMMPS users need not have it
-
+    try:
+        import vesin  # only here, so that LAMMPS users need not have it
+    except ImportError as error:
+        raise ImportError("neighbour lists without LAMMPS need vesin: pip install vesin") from error
     neighbours = vesin.NeighborList(cutoff=cutoff, full_list=True)
     periodic = np.any(cell != 0, axis=1)
     i, j, shifts = neighbours.compute(points.positions[members], cell, periodic, "ijS")

@@ -61,5 +61,3 @@ class WithIndices(Generic[Key, Data]):
 
     indices: Index[Key]
     data: Data
-
-
