@@ -15,7 +15,10 @@ CUTOFF = 5.3  # 54 neighbours in fcc nickel, and what hydrogen there is
 
 def functions(precision: str = "64bit"):
     """node_init, edge and readout of the model, as `export_model` takes them."""
+    import jax
     import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
 
     dtype = jnp.float32 if precision == "32bit" else jnp.float64
     random = np.random.default_rng(0)

@@ -319,6 +319,7 @@ Changes::Answer Changes::describe(const Points &points, double cutoff, double ov
     const double *x = points.x + 3 * place;
     const bool own = place < points.n_own;
     int row = -1;
+    if (!std::isfinite(x[0] + x[1] + x[2])) return Answer::unknown;    // no number is near nothing
     if (own) {
       row = next_row_gone();
       if (row < 0 && taken_ < free_rows_.size()) row = free_rows_[free_rows_.size() - ++taken_];

@@ -26,7 +26,7 @@ class Changes {
     proposed,    // the proposal itself, which is settled now: its energy is known
     overlap,     // a changed atom is closer to another than allowed
     changed,     // a small difference: see change()
-    unknown,     // nothing remembered, or too much changed: evaluate in full, then settle()
+    unknown,     // nothing remembered, too much changed, or no number: evaluate in full, settle()
   };
 
   /* Remember nothing. */

@@ -71,6 +71,7 @@ void PairMLIAPLocal::settings(int narg, char **arg)
   verify_tolerance_ = 0.0;
   overlap_ = -1.0;
   device_ = "cpu";
+  close_model();    // a second pair_style line: its keywords hold for a model opened after it
 
   const auto number = [&](int at) { return utils::numeric(FLERR, arg[at], false, lmp); };
   const auto whole = [&](int at) { return utils::inumeric(FLERR, arg[at], false, lmp); };
@@ -136,8 +137,8 @@ void PairMLIAPLocal::coeff(int narg, char **arg)
                "atom type, got {}",
                atom->ntypes, narg - 3);
   if (!allocated) allocate();
-  map_element2type(narg - 3, arg + 3);
   close_model();
+  map_element2type(narg - 3, arg + 3);
   open_model(arg[2]);
   make_fix();
 }
@@ -171,6 +172,8 @@ void PairMLIAPLocal::open_model(const char *file)
   int failed_rank = good ? comm->nprocs : comm->me, first_failed;
   MPI_Allreduce(&failed_rank, &first_failed, 1, MPI_INT, MPI_MIN, world);
   if (first_failed < comm->nprocs) {
+    if (good) instance_ = model.instance;
+    close_model();    // no run without a model
     MPI_Bcast(text, TEXT_SIZE, MPI_CHAR, first_failed, world);
     char *traceback = strstr(text, "\n\n");
     if (traceback) {
@@ -192,6 +195,8 @@ void PairMLIAPLocal::close_model()
   if (instance_ >= 0) bridge_->close(instance_, text_.data(), TEXT_SIZE);
   instance_ = -1;
   changes_.forget();
+  for (int i = 1; allocated && i <= atom->ntypes; i++)
+    for (int j = i; j <= atom->ntypes; j++) setflag[i][j] = 0;
 }
 
 /* The fix needs a box, so it cannot be made in settings(); a user may have deleted it since. */
@@ -227,6 +232,11 @@ void PairMLIAPLocal::init_style()
     error->all(FLERR,
                "The model has no derivatives, so pair_style mliap_local cannot give forces; "
                "export it with vjp_order=1 or higher, or use forces no for pure Monte Carlo");
+  if (!forces_ && comm->me == 0)
+    utils::logmesg(lmp,
+                   "{}: forces no: no forces, no pressure; use thermo_style custom without "
+                   "press\n",
+                   fix_id_);
   make_fix();
   neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_OCCASIONAL);
   exclusions_checked_ = false;
@@ -370,13 +380,15 @@ void PairMLIAPLocal::refuse_readers_of_forces()
   for (const auto &fix : modify->get_fix_list())
     if (fix->time_integrate) reader = std::string("fix ") + fix->id;
   if (update->whichflag == 2) reader = "minimize";
-  if (vflag_either)
-    reader = "a pressure or stress (thermo_style custom without press leaves it out)";
+  if (vflag_atom || cvflag_atom) reader = "a stress of atoms";
   if (!reader.empty())
     error->all(FLERR,
                "pair_style mliap_local forces no: {} reads forces; use forces yes, or remove "
                "what reads them",
                reader);
+  /* LAMMPS tallies the global virial at every output step, read or not. Let whoever reads it find
+     out that it was not tallied. */
+  update->vflag_global = -1;
 }
 
 double PairMLIAPLocal::full(const Points &now, bool keep, bool forces, bool atoms)
@@ -424,6 +436,7 @@ void PairMLIAPLocal::watch_drift(double incremental, double full, int n_atoms)
 void PairMLIAPLocal::failed(const char *text)
 {
   const std::string all = text;
+  utils::flush_buffers(lmp);
   const std::size_t blank = all.find("\n\n");
   if (blank != std::string::npos) utils::logmesg(lmp, all.substr(blank + 2) + "\n");
   error->one(FLERR, all.substr(0, blank));

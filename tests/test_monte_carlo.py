@@ -83,7 +83,7 @@ BULK = {
 ELSEWHERE = {
     "triclinic": (nickel(tilt="0.4 0.3 -0.2"), f"fix g gas gcmc 1 20 20 2 11 {HOT} -2.1 0.5"),
     "slab": (
-        nickel(boundary="p p f"),
+        nickel(boundary="p p f", jitter=0.0),
         "region part block 0 10.5 0 10.5 0.1 10.4 units box\n"
         f"fix g gas gcmc 1 20 20 2 11 {HOT} -2.1 0.5 region part",
     ),
@@ -162,7 +162,7 @@ def test_commands_between_runs(runner, model, tmp_path):
         "set atom 20*22 type 2\ngroup gas type 2",
         "atom_modify sort 1 2.0",
         "create_atoms 2 random 3 77 NULL overlap 1.0\ngroup gas type 2",
-        "delete_atoms porosity all 0.1 8\ngroup gas type 2",
+        "delete_atoms random fraction 0.1 yes all NULL 8\ngroup gas type 2",
         "write_data " + str(tmp_path / "data"),
         "velocity all create 300 5\nfix md all nve\nrun 3\nunfix md",
         "unfix g\nfix g gas gcmc 1 10 10 2 99 5000 -2.1 0.5",
@@ -214,7 +214,7 @@ def test_random_commands_between_trials(runner, model, seed):
     hybrid = "pair_style hybrid/overlay mliap_local {words} zero 4.0\npair_coeff * * zero\n"
     hybrid += f"pair_coeff * * mliap_local {model('neural')} Ni H NULL\n"
     runner.run(system, hybrid.format(words="verify 1"), GROUPS, "group one empty")
-    trials = f"fix g gas gcmc 1 6 6 2 {{s}} {HOT} {{mu}} 0.5\nfix s all atom/swap 1 4 {{s}} {HOT} ke no types 1 3"
+    trials = f"fix g gas gcmc 1 6 6 2 {{s}} {HOT} {{mu}} 0.5\nfix s all atom/swap 1 4 {{s}} {HOT} ke no types 1 2"
     accepted = attempted = 0
     for _ in range(25):
         number = int(draw.integers(1, 10**6))
