@@ -86,6 +86,23 @@ def test_dispatch():
     assert np.all(np.abs(changed.data.data - whole.data.data) > 1e-6)
 
 
+def test_edges_beyond_the_cutoff_are_none():
+    """A list with a skin gives the same, also with messages that do not vanish by themselves."""
+
+    def edge(h_i, h_j, r_ij):
+        return jnp.ones((len(r_ij), ps.MESSAGE)) * h_j[:, :1]
+
+    state = ps.state(7)
+    data = ps.model(state.particles.size, 3, edge_function=edge)
+    found = []
+    for reach in (ps.CUTOFF, ps.CUTOFF + 1):
+        edges = state.neighborlist(state.particles, None, state.systems, Table(np.full(3, reach)))
+        inp = dataclasses.replace(full_input(state, data), edges=edges)
+        found.append((int(edges.present(state.particles.size).sum()), full(inp).data.data))
+    assert found[1][0] > found[0][0] > 30
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-14)
+
+
 def test_update_refuses_what_it_cannot_do():
     state = settled()
     inp = update_input(state, some_move(state), state.local_mliap_model.data)
@@ -333,9 +350,9 @@ def test_a_donated_patch_is_written_in_place():
 
 
 def test_small_parts():
-    accept = Table(jnp.array([True, False]))
+    accept = Table(jnp.array([False, True]))
     rows = accepted_rows(accept, jnp.array([0, 1, 2, -1, 99]))
-    assert rows.tolist() == [True, False, False, False, False]
+    assert rows.tolist() == [False, True, False, False, False]
     assert IdPatch()(5, accept) == 5
     data = LocalMLIAPData(jnp.array([6.0]), None, None, None, None)
     assert isinstance(data.cutoff, Table) and data.cutoff.size == 1

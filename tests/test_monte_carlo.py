@@ -72,8 +72,10 @@ BULK = {
     f"fix g gas gcmc 1 20 20 2 12 {HOT} -2.1 0.5 region part",
     "two gcmc": f"fix g gas gcmc 1 20 20 2 14 {HOT} -2.1 0.5\n"
     f"fix other host gcmc 1 5 5 1 15 {HOT} -2.1 0.5",
-    "gcmc before MD": f"fix g gas gcmc 2 20 20 2 11 {HOT} -2.1 0.5\nfix md all nvt temp 300 300 0.1",
-    "gcmc after MD": f"fix md all npt temp 300 300 0.1 iso 0 0 1\nfix g gas gcmc 2 20 20 2 11 {HOT} -2.1 0.5",
+    "gcmc before MD": f"fix g gas gcmc 2 20 20 2 11 {HOT} -2.1 0.5\n"
+    "fix md all nvt temp 300 300 0.1",
+    "gcmc after MD": "fix md all npt temp 300 300 0.1 iso 0 0 1\n"
+    f"fix g gas gcmc 2 20 20 2 11 {HOT} -2.1 0.5",
     "widom": f"fix w gas widom 1 40 2 16 {HOT}",
     "atom/swap": f"fix s all atom/swap 1 40 17 {HOT} ke no types 1 2",
     "semi-grand": f"fix s all atom/swap 1 40 18 {HOT} ke no types 1 2 semi-grand yes mu 0 1",
@@ -127,7 +129,9 @@ def test_other_boxes(runner, model, name):
 
 
 def test_fix_defined_before_the_pair_style(runner, model):
-    runner.run(nickel(), GROUPS, f"fix g gas gcmc 1 20 20 2 11 {HOT} -2.1 0.5", style(model("neural")))
+    runner.run(
+        nickel(), GROUPS, f"fix g gas gcmc 1 20 20 2 11 {HOT} -2.1 0.5", style(model("neural"))
+    )
     assert_incremental(counted(runner, "run 5"), 80)
     both(runner, "g")
 
@@ -137,8 +141,12 @@ def test_overlap_guards(runner, model):
     for words, fix in (("overlap 1.2 verify 1", ""), ("verify 1", "overlap_cutoff 1.2")):
         runner.run(nickel(jitter=0.01), style(model("neural"), words), GROUPS)
         gained = counted(
-            runner, f"fix g gas gcmc 1 40 40 2 11 {HOT} -1 0.3 overlap_cutoff 0.1".replace(
-                "overlap_cutoff 0.1", fix), "run 5")
+            runner,
+            f"fix g gas gcmc 1 40 40 2 11 {HOT} -1 0.3 overlap_cutoff 0.1".replace(
+                "overlap_cutoff 0.1", fix
+            ),
+            "run 5",
+        )
         both(runner, "g")
         assert gained["incremental"] > 50
         assert (gained["overlaps"] > 50) == bool(not fix)
@@ -164,11 +172,11 @@ def test_commands_between_runs(runner, model, tmp_path):
         "create_atoms 2 random 3 77 NULL overlap 1.0\ngroup gas type 2",
         "delete_atoms random fraction 0.1 yes all NULL 8\ngroup gas type 2",
         "write_data " + str(tmp_path / "data"),
-        "velocity all create 300 5\nfix md all nve\nrun 3\nunfix md",
+        "velocity all create 300 5 loop geom\nfix md all nve\nrun 3\nunfix md",
         "unfix g\nfix g gas gcmc 1 10 10 2 99 5000 -2.1 0.5",
         "pair_coeff * * " + model("neural") + " Ni H",
         "neigh_modify delay 5 every 1 check yes",
-        "minimize 0 0 3 3",
+        "unfix g\nminimize 0 0 3 3\nfix g gas gcmc 1 10 10 2 97 5000 -2.1 0.5",
     ]
     runner.run(nickel(), style(model("neural")), GROUPS)
     runner.more("fix g gas gcmc 1 10 10 2 11 5000 -2.1 0.5\nrun 2")
@@ -206,7 +214,6 @@ def test_random_commands_between_trials(runner, model, seed):
         "change_box all z scale 1.002",
         "reset_atoms id",
         "run 0",
-        "run 1 pre no post no",
         "atom_modify sort {t} 1.5",
         "neighbor 0.{t} bin",
         "comm_modify cutoff {c}",
@@ -214,7 +221,8 @@ def test_random_commands_between_trials(runner, model, seed):
     hybrid = "pair_style hybrid/overlay mliap_local {words} zero 4.0\npair_coeff * * zero\n"
     hybrid += f"pair_coeff * * mliap_local {model('neural')} Ni H NULL\n"
     runner.run(system, hybrid.format(words="verify 1"), GROUPS, "group one empty")
-    trials = f"fix g gas gcmc 1 6 6 2 {{s}} {HOT} {{mu}} 0.5\nfix s all atom/swap 1 4 {{s}} {HOT} ke no types 1 2"
+    trials = f"fix g gas gcmc 1 6 6 2 {{s}} {HOT} {{mu}} 0.5\n"
+    trials += f"fix s all atom/swap 1 4 {{s}} {HOT} ke no types 1 2"
     accepted = attempted = 0
     for _ in range(25):
         number = int(draw.integers(1, 10**6))
@@ -222,8 +230,14 @@ def test_random_commands_between_trials(runner, model, seed):
         for text in draw.choice(lines, size=draw.integers(1, 4)):
             if text == "set type/fraction":
                 continue
-            runner.more(text.format(a=draw.choice([0.0, 1e-13, 0.01, 1.76]), s=number,
-                                    t=draw.integers(1, 4), c=draw.choice([6.0, 7.5])))
+            runner.more(
+                text.format(
+                    a=draw.choice([0.0, 1e-13, 0.01, 1.76]),
+                    s=number,
+                    t=draw.integers(1, 4),
+                    c=draw.choice([6.0, 7.5]),
+                )
+            )
         runner.more("group gas clear\ngroup gas type 2\nset atom 2 type 1\nset atom 3 type 3")
         runner.more(trials.format(s=number, mu=draw.choice([-4.0, -2.0, -1.0])) + "\nrun 2")
         for fix in "gs":
@@ -240,7 +254,9 @@ def test_random_commands_between_trials(runner, model, seed):
 
 def test_empty_box(runner, model):
     """No atom at all, then some, then none again."""
-    box = "units metal\nregion box block 0 9 0 9 0 9\ncreate_box 2 box\nmass * 1\ngroup gas type 2\n"
+    box = (
+        "units metal\nregion box block 0 9 0 9 0 9\ncreate_box 2 box\nmass * 1\ngroup gas type 2\n"
+    )
     runner.run(box, style(model("neural")), "thermo 1000")
     counts = []
     for seed, mu in ((3, -1.0), (4, -9.0)):
@@ -253,16 +269,16 @@ def test_empty_box(runner, model):
 
 
 def test_molecules(runner, model, tmp_path):
-    """gcmc with a region, widom and mol/swap of molecules in a host."""
+    """gcmc and widom of molecules in a host."""
     (tmp_path / "dimer").write_text(DIMER)
     (tmp_path / "other").write_text(DIMER.replace("1 2\n2 2", "1 3\n2 3"))
     system = nickel("4 3 3", hydrogen=1).replace("create_box 2 box", "create_box 3 box")
-    system = system.replace("atom_style atomic", "atom_style molecular").replace("jitter", "")
+    system = system.replace("atom_style atomic", "atom_style molecular")
     runner.run(
         system,
         "mass 3 1\nspecial_bonds lj/coul 1 1 1\nset atom 1 type 1\nset group all mol 0",
         f"molecule dimer {tmp_path}/dimer\nmolecule other {tmp_path}/other\ngroup gas empty",
-        style(model("neural"), elements="Ni H H"),
+        style(model("neural"), elements="Ni H Ni"),
         "create_atoms 0 random 6 9 NULL mol dimer 5\ncreate_atoms 0 random 6 8 NULL mol other 5",
         "group gas type 2 3\nthermo 1000",
     )
@@ -271,21 +287,40 @@ def test_molecules(runner, model, tmp_path):
     both(runner, "g")
     runner.more(f"unfix g\nfix w gas widom 1 20 0 5 {HOT} mol dimer")
     assert_incremental(counted(runner, "run 3"), 50)
-    runner.more(f"unfix w\nfix s gas mol/swap 1 30 2 3 7 {HOT} ke no")
-    assert_incremental(counted(runner, "run 4"), 80)
-    both(runner, "s")
+
+
+def test_same_swaps_of_molecules_as_native_eam(runner, model, tmp_path):
+    """mol/swap retypes atoms without a new list."""
+    (tmp_path / "dimer").write_text(DIMER)
+    (tmp_path / "other").write_text(DIMER.replace("1 2\n2 2", "1 3\n2 3"))
+    native = f"pair_style eam/alloy\npair_coeff * * {potentials()}/NiAlH_jea.eam.alloy Ni H Ni\n"
+    seen = []
+    for pair in (native, style(model("eam"), "verify 1 1e-8", "Ni H Ni")):
+        runner.run(
+            "units metal\natom_style molecular\nregion b block 0 12 0 12 0 12\n"
+            f"create_box 3 b\nmass * 1\nmolecule dimer {tmp_path}/dimer\n"
+            f"molecule other {tmp_path}/other\nspecial_bonds lj/coul 1 1 1\nthermo 1000\n",
+            "create_atoms 0 random 12 9 NULL mol dimer 5 overlap 1.5\n"
+            "create_atoms 0 random 12 8 NULL mol other 5 overlap 1.5\n",
+            pair + "mass * 1\nfix s all mol/swap 1 30 2 3 7 50000 ke no\nrun 4",
+        )
+        both(runner, "s")
+        seen.append((outcome(runner, "s"), runner.lmp.get_thermo("pe")))
+    assert seen[0][0] == seen[1][0] and seen[0][1] == pytest.approx(seen[1][1], rel=1e-10)
+    assert runner.vector()[1] >= 100
 
 
 @pytest.mark.parametrize("words", ["onlysalt yes 1 -1", "acid_type 1 pH 2 pKa 2"])
 def test_charge_regulation(runner, model, words):
-    box = "units metal\natom_style charge\nregion box block 0 12 0 12 0 12\ncreate_box 3 box\nmass * 1\n"
+    box = "units metal\natom_style charge\nregion box block 0 12 0 12 0 12\n"
+    box += "create_box 3 box\nmass * 1\n"
     atoms = "".join(
         f"create_atoms {t} random {n} {t} NULL overlap 1.5\nset type {t} charge {q}\n"
         for t, n, q in ((1, 20, 0), (2, 10, 1), (3, 10, -1))
     )
     runner.run(box, atoms, style(model("neural"), elements="Ni H H"), "thermo 1000")
-    fix = f"fix c all charge/regulation 2 3 pIp 1 pIm 1 lunit_nm 0.1 temp {HOT} nevery 1 nmc 20 seed 77"
-    gained = counted(runner, f"{fix} {words}", "run 10")
+    fix = "fix c all charge/regulation 2 3 pIp 1 pIm 1 lunit_nm 0.1 nevery 1 nmc 20 seed 77"
+    gained = counted(runner, f"{fix} temp {HOT} {words}", "run 10")
     assert_incremental(gained, 90)
     attempts, successes = (runner.lmp.extract_fix("c", 0, 1, k) for k in (0, 1))
     assert 0 < successes < attempts
@@ -296,8 +331,10 @@ def test_hybrid_monte_carlo_needs_forces(runner, model):
     states = []
     for words in ("verify 1", "cache no"):
         runner.run(nickel(), style(model("neural"), words), "timestep 0.008\nfix md all nve")
-        runner.more(f"fix h all hmc 5 77 3000\nthermo 1000\nrun 60")
-        states.append((runner.state().forces, [runner.lmp.extract_fix("h", 0, 1, k) for k in (0, 1)]))
+        runner.more("fix h all hmc 5 77 3000\nthermo 1000\nrun 60")
+        states.append(
+            (runner.state().forces, [runner.lmp.extract_fix("h", 0, 1, k) for k in (0, 1)])
+        )
         assert runner.vector()[2] >= 60
     np.testing.assert_array_equal(states[0][0], states[1][0])
     assert states[0][1] == states[1][1]
@@ -318,7 +355,10 @@ def test_forces_at_every_step(runner, model, integrator):
         for pair in (native, style(model("eam"), "verify 1")):
             runner.run(nickel("4 4 4"), pair, masses, f"neigh_modify delay 0 every 1 check {check}")
             runner.more(GROUPS + f"velocity all create 300 9\nfix md all nve\n{gcmc}")
-            runner.more(f"timestep 0.0005\nthermo 4\nthermo_style custom step pe\nrun_style {integrator}\nrun 11")
+            runner.more(
+                "timestep 0.0005\nthermo 4\nthermo_style custom step pe\n"
+                f"run_style {integrator}\nrun 11"
+            )
             states.append(np.array(runner.lmp.numpy.extract_atom("x"))[: runner.lmp.get_natoms()])
         np.testing.assert_allclose(*states, atol=1e-8)
         start = runner.vector()
@@ -366,8 +406,10 @@ def test_same_walk_as_native_eam(runner, model):
 
 def test_same_walk_of_molecules_as_native_lj(runner, model, tmp_path):
     """A rigid diatomic gas: the native style leaves out the pair inside, we subtract it."""
-    (tmp_path / "dimer").write_text(DIMER.replace("1 2\n2 2", "1 1\n2 1").replace(
-        "2 atoms", "2 atoms\n1 bonds") + "\nBonds\n\n1 1 1 2\n")
+    (tmp_path / "dimer").write_text(
+        DIMER.replace("1 2\n2 2", "1 1\n2 1").replace("2 atoms", "2 atoms\n1 bonds")
+        + "\nBonds\n\n1 1 1 2\n"
+    )
     inside = 4 * (0.8**-12 - 0.8**-6)
     walks = []
     for pair, special, intra in (
@@ -377,7 +419,8 @@ def test_same_walk_of_molecules_as_native_lj(runner, model, tmp_path):
         runner.run(
             "units lj\natom_style bond\nregion box block 0 8 0 8 0 8\n"
             "create_box 1 box bond/types 1 extra/bond/per/atom 1 extra/special/per/atom 1\n"
-            f"mass 1 1\nmolecule dimer {tmp_path}/dimer\nspecial_bonds lj/coul {special} {special} {special}\n",
+            f"mass 1 1\nmolecule dimer {tmp_path}/dimer\n"
+            f"special_bonds lj/coul {special} {special} {special}\n",
             pair,
             "group gas empty\n"
             f"fix g gas gcmc 1 20 20 0 123 2.0 -2.0 0.3 mol dimer full_energy intra_energy {intra}",
@@ -405,12 +448,31 @@ def test_keywords_do_not_change_the_walk(runner, model, name):
     assert_walked(walks[""], 150)
 
 
-def test_style_given_twice_keeps_its_model(runner, model):
-    """Without another pair_coeff, keywords change and no guard appears from nowhere."""
+def test_style_given_twice_wants_its_model_again(runner, model):
+    """Keywords without a pair_coeff behind them must not run with half of the old ones."""
     runner.run(nickel(), style(model("neural")), "pair_style mliap_local verify 1", GROUPS)
+    with pytest.raises(Exception, match="All pair coeffs are not set"):
+        runner.more("run 0")
+    runner.more(f"pair_coeff * * {model('neural')} Ni H")
     gained = counted(runner, f"fix g gas gcmc 1 20 20 2 11 {HOT} -2.1 0.5", "run 3")
     assert_incremental(gained, 80)
     assert gained["overlaps"] == 0
+
+
+@pytest.mark.parametrize("distance", [0.2, 0.02])
+def test_energies_after_an_overlap_is_resolved(runner, model, distance):
+    """Two atoms nearly on top of one another: nothing of their energy is left once they part."""
+    box = "units lj\nregion box block 0 8 0 8 0 8\ncreate_box 1 box\nmass 1 1\n"
+    walks = []
+    for words in ("", "cache no"):
+        runner.run(box, style(model("lj"), words, "Ar"), "thermo 1000")
+        runner.more(f"create_atoms 1 single 3 3 3\ncreate_atoms 1 single {3 + distance} 3 3")
+        runner.more("create_atoms 1 random 40 5 NULL overlap 1.0")
+        runner.more("fix g all gcmc 1 0 300 1 123 2.0 -2 0.5")
+        runner.more("run 2")
+        assert outcome(runner, "g")[1] > 100 and runner.lmp.get_thermo("pe") < 0
+        walks.append((outcome(runner, "g"), runner.lmp.get_thermo("pe")))
+    assert walks[0][0] == walks[1][0] and walks[0][1] == pytest.approx(walks[1][1], rel=1e-10)
 
 
 def test_guard_leaves_the_present_state_alone(runner, model):
@@ -419,7 +481,8 @@ def test_guard_leaves_the_present_state_alone(runner, model):
     for distance in (0.0, 1.2):
         runner.run(
             box,
-            "create_atoms 1 single 2.0 3 3\ncreate_atoms 1 single 3.3 3 3\ncreate_atoms 2 single 6 6 6",
+            "create_atoms 1 single 2.0 3 3\ncreate_atoms 1 single 3.3 3 3\n"
+            "create_atoms 2 single 6 6 6",
             style(model("lj"), f"overlap {distance}", "Ar Ar"),
             "group pair type 1\ngroup gas type 2\nvelocity all create 0 1\n"
             "set atom 1 vx 1\nset atom 2 vx -1\nfix md pair nve\ntimestep 0.01",
@@ -433,7 +496,11 @@ def test_guard_leaves_the_present_state_alone(runner, model):
 def test_verify_allows_for_rounding_of_large_energies(runner, model):
     """An insertion on top of another atom costs 1e9 and more: rounding grows with it."""
     gas = "units lj\nregion box block 0 6 0 6 0 6\ncreate_box 1 box\nmass 1 1\n"
-    runner.run(gas, "create_atoms 1 random 100 7 NULL overlap 0.9\nthermo 1000", style(model("lj"), elements="Ar"))
+    runner.run(
+        gas,
+        "create_atoms 1 random 100 7 NULL overlap 0.9\nthermo 1000",
+        style(model("lj"), elements="Ar"),
+    )
     gained = counted(runner, "fix g all gcmc 1 100 100 1 12345 2.0 -2.0 0.3", "run 5")
     assert gained["incremental"] > 500
     both(runner, "g")
@@ -442,17 +509,24 @@ def test_verify_allows_for_rounding_of_large_energies(runner, model):
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_ranks(model, tmp_path, ranks):
     """Verified on several processes, atoms migrating between them."""
-    text = nickel("4 4 4") + style(model("neural")) + GROUPS + (
-        f"fix g gas gcmc 1 15 15 2 11 {HOT} -3.5 0.5\nfix s all atom/swap 1 10 5 {HOT} ke no types 1 2\n"
-        "fix md all nve\ntimestep 0.0005\nvelocity all create 300 4\nrun 8\n"
-        'print "counted $(f_mliap_local[1]) $(f_mliap_local[2]) $(f_mliap_local[4]) $(f_s[2]) $(f_s[1])"\n'
+    text = (
+        nickel("4 4 4")
+        + style(model("neural"))
+        + GROUPS
+        + (
+            f"fix g gas gcmc 1 15 15 2 11 {HOT} -3.5 0.5\n"
+            f"fix s all atom/swap 1 10 5 {HOT} ke no types 1 2\n"
+            "fix md all nve\ntimestep 0.0005\nvelocity all create 300 4\nrun 8\n"
+            'print "counted $(f_mliap_local[1]) $(f_mliap_local[2]) $(f_mliap_local[4]) "\n'
+            'print "verdicts $(f_s[2]) $(f_s[1])"\n'
+        )
     )
     (tmp_path / "in").write_text(text)
     folder = Path(sys.executable).parent
     command = [folder / "mpiexec", "-n", str(ranks), folder / "lmp", "-in", "in", "-log", "none"]
     out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert out.returncode == 0, out.stdout[-2000:] + out.stderr[-2000:]
-    line = next(k for k in out.stdout.splitlines() if k.startswith("counted"))
-    full, incremental, drift, successes, attempts = map(float, line.split()[1:])
+    said = [k.split()[1:] for k in out.stdout.splitlines() if k.startswith(("counted", "verdicts"))]
+    full, incremental, drift, successes, attempts = map(float, said[0] + said[1])
     assert incremental > 200 and full - incremental < 0.2 * incremental and drift < 1e-9
     assert 0 < successes < attempts
