@@ -28,7 +28,8 @@ struct mliap_local_model {
   double cutoff;           /* edges exist below this distance */
   double overlap;          /* distance below which the model should not be asked; 0: no advice */
   int differentiable;      /* 1: forces can be asked for; 0: energies only */
-  double tolerance;        /* a sound difference of incremental and full energy, per atom */
+  double tolerance;        /* of incremental against full energies: so much for each atom ... */
+  double relative_tolerance; /* ... and this part of the energy */
   double *isolated_energy; /* [species], caller's array, filled with energies of isolated atoms */
   char *summary;           /* caller's buffer: one line for the log about the model */
   int summary_size;        /* its size in bytes */
@@ -67,6 +68,8 @@ struct mliap_local_result {
   double *edge_gradient; /* [n_rows * width * 3] dE/dr_ij, full evaluations only; places without
                             a neighbour are not defined */
   int compilations;      /* of this instance since it was opened */
+  int sound;             /* updates: 0 if so large messages were taken away that digits are lost;
+                            evaluate in full instead, and never settle this proposal */
 };
 
 int mliap_local_open(const struct mliap_local_settings *settings, struct mliap_local_model *model,

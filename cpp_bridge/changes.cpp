@@ -33,6 +33,7 @@ void Changes::settle(const Points &points, double energy)
   settled_.row.resize(points.n_own);
   for (int k = 0; k < points.n_own; k++) settled_.row[k] = points.species[k] < 0 ? -1 : k;
   settled_.energy = energy;
+  settled_.cached = true;
   n_rows_ = points.n_own;
   free_rows_.clear();
   remembers_ = true;
@@ -223,7 +224,9 @@ bool Changes::settle_proposal_if_nearer(const Points &points)
     const int begin = own ? 0 : points.n_own, end = own ? points.n_own : points.n_all;
     for (int k = begin; k < end; k++)
       if (same(&settled_.x[3 * place], settled_.species[place], points.x + 3 * k,
-               points.species[k])) {
+               points.species[k]) &&
+          (!own || row_now_[k] == settled_.row[place]) &&
+          std::find(now_come.begin(), now_come.end(), k) == now_come.end()) {
         now_come.push_back(k);
         if (own) row_now_[k] = -1;
         break;
@@ -236,8 +239,9 @@ bool Changes::settle_proposal_if_nearer(const Points &points)
   n_rows_ = proposed_rows_;
   write_settled(points, now_gone, now_come);
   settled_.energy = proposed_energy_;
+  settled_.cached = proposed_cached_;
   proposes_ = false;
-  settled_unsent_ = true;
+  settled_unsent_ = proposed_cached_;
   accepted_++;
   return true;
 }
@@ -339,6 +343,7 @@ Changes::Answer Changes::describe(const Points &points, double cutoff, double ov
   if (place_of_row_.size() < static_cast<std::size_t>(n_rows)) place_of_row_.resize(n_rows, -1);
 
   const double overlap2 = overlap * overlap;
+  const auto changed_here = [&](int p) { return std::binary_search(come.begin(), come.end(), p); };
   bool too_close = false;
   int changed_place = 0;
   for (std::size_t c = 0; c < come.size(); c++) {
@@ -347,7 +352,7 @@ Changes::Answer Changes::describe(const Points &points, double cutoff, double ov
     for (int p : near_) {
       const double *x = points.x + 3 * p;
       const double d[3] = {x[0] - point.x[0], x[1] - point.x[1], x[2] - point.x[2]};
-      if (d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < overlap2) too_close = true;
+      if (d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < overlap2 && !changed_here(p)) too_close = true;
       if (point.own) add_edge(changed_place, points.species[p], point.x, x);
       if (p < points.n_own && row_now_[p] >= 0)
         add_edge(row_place(row_now_[p], points.species[p]), point.species, x, point.x);
@@ -395,8 +400,9 @@ void Changes::add_edge(int receiver, int sender_species, const double *at_receiv
   for (int c = 0; c < 3; c++) r_ij_.push_back(at_sender[c] - at_receiver[c]);
 }
 
-void Changes::propose(double energy)
+void Changes::propose(double energy, bool cached)
 {
+  proposed_cached_ = cached;
   proposed_gone_ = difference_.gone;
   std::sort(proposed_gone_.begin(), proposed_gone_.end());
   proposed_come_ = come_points_;

@@ -24,9 +24,9 @@ class Changes {
   enum class Answer {
     settled,     // the settled state itself: its energy is known
     proposed,    // the proposal itself, which is settled now: its energy is known
-    overlap,     // a changed atom is closer to another than allowed
+    overlap,     // a changed atom is closer to an unchanged one than allowed
     changed,     // a small difference: see change()
-    unknown,     // nothing remembered, too much changed, or no number: evaluate in full, settle()
+    unknown,    // nothing remembered, too much changed, or no number: evaluate in full, settle()
   };
 
   /* Remember nothing. */
@@ -35,24 +35,26 @@ class Changes {
   /* Points of which all rows were evaluated just now; row k of the cache is own atom k. */
   void settle(const Points &points, double energy);
 
-  /* Compare. `tolerance`: a coordinate that differs by no more has not changed. `overlap`: 0 for
-     no guard. */
+  /* Compare. `tolerance`: a coordinate that differs by no more has not changed. `overlap`: the
+     distance that a changed atom must keep from those that did not change; 0: no guard. */
   Answer compare(const Points &points, double cutoff, double tolerance, double overlap);
 
   /* After Answer::changed: the difference, valid until the next call of this object. */
   const mliap_local_change &change() const { return change_; }
 
-  /* The energy of that difference's new state, which is now the proposal. */
-  void propose(double energy);
+  /* The energy of that difference's new state, which is now the proposal. `cached`: its rows were
+     handed to the cache, so that they can be settled there. */
+  void propose(double energy, bool cached);
 
   double settled_energy() const { return settled_.energy; }
+  bool cached() const { return settled_.cached; }    // does the cache hold the settled state
   long accepted() const { return accepted_; }    // proposals settled since the last settle()
 
  private:
   struct Point {
     double x[3];
     int species;
-    int row;      // of the cache, own atoms only
+    int row;    // of the cache, own atoms only
     bool own;
   };
   struct State {
@@ -60,6 +62,7 @@ class Changes {
     std::vector<double> x;
     std::vector<int> species, row;    // row: own atoms
     double energy = 0.0;
+    bool cached = false;
   };
   struct Difference {
     std::vector<int> gone;    // places in the settled state
@@ -81,19 +84,20 @@ class Changes {
   double tolerance_ = 0.0;
   State settled_;
   long accepted_ = 0;
-  int n_rows_ = 0;                  // rows of the cache in use or free, all below this
+  int n_rows_ = 0;    // rows of the cache in use or free, all below this
   std::vector<int> free_rows_;
 
   Difference difference_;
-  std::vector<int> row_now_;        // row of each own atom of the new state, -1: changed
+  std::vector<int> row_now_;    // row of each own atom of the new state, -1: changed
 
   /* The proposal, as its difference from the settled state. */
   std::vector<int> proposed_gone_;
   std::vector<Point> proposed_come_;
   double proposed_energy_ = 0.0;
+  bool proposed_cached_ = false;
   std::vector<int> proposed_emptied_;    // rows that it frees
-  std::size_t proposed_taken_ = 0;       // free rows that it takes, from the end
-  int proposed_rows_ = 0;                // rows that there are then
+  std::size_t proposed_taken_ = 0;    // free rows that it takes, from the end
+  int proposed_rows_ = 0;    // rows that there are then
 
   /* Storage behind change_, and what propose() needs of it. */
   mliap_local_change change_{};

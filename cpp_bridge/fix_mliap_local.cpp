@@ -30,6 +30,7 @@ int FixMLIAPLocal::setmask()
 
 void FixMLIAPLocal::init()
 {
+  begun_ = integrated_ = -1;
   if (!pair)
     error->all(FLERR,
                "fix mliap_local belongs to a pair style mliap_local, which makes it by "
@@ -37,10 +38,12 @@ void FixMLIAPLocal::init()
 }
 
 /* Monte Carlo fixes work in PRE_EXCHANGE: after this and before POST_NEIGHBOR, with a list that
-   they rebuilt in the same step. Others (hmc, sgcmc, write_data) ask elsewhere. */
+   they rebuilt in the same step. Others (hmc, sgcmc, write_data) ask elsewhere. Under rRESPA the
+   inner levels come here again after the list was built; the outermost is the first of a step. */
 void FixMLIAPLocal::post_integrate()
 {
-  integrated_ = update->ntimestep;
+  if (begun_ == update->ntimestep) return;
+  begun_ = integrated_ = update->ntimestep;
 }
 
 bool FixMLIAPLocal::in_trial() const

@@ -31,6 +31,7 @@ class FixMLIAPLocal : public Fix {
  private:
   void forces_due() { integrated_ = -1; }
 
+  bigint begun_ = -1;         // the step that began last
   bigint integrated_ = -1;    // the step whose list has not been built yet
 };
 

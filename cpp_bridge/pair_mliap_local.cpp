@@ -187,6 +187,7 @@ void PairMLIAPLocal::open_model(const char *file)
   if (overlap_ < 0.0) overlap_ = model.overlap;
   differentiable_ = model.differentiable;
   tolerance_ = model.tolerance;
+  relative_tolerance_ = model.relative_tolerance;
   if (comm->me == 0) utils::logmesg(lmp, std::string("mliap_local: ") + summary + "\n");
 }
 
@@ -240,7 +241,7 @@ void PairMLIAPLocal::init_style()
   make_fix();
   neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_OCCASIONAL);
   exclusions_checked_ = false;
-  list_built_ = -1;
+  list_built_ = last_trial_ = -1;
   if (comm->me == 0)
     for (int k = 0; k < nelements; k++)
       utils::logmesg(lmp, "{}: energy of isolated {} is {:.10g}{}\n", fix_id_, elements[k],
@@ -272,7 +273,7 @@ void PairMLIAPLocal::check_exclusions()
   if (!hidden.empty())
     error->all(FLERR,
                "Pair style mliap_local counts all pairs, but neigh_modify exclude {} hides "
-               "some; remove it, or map the types to NULL in pair_coeff",
+               "some; remove it, or leave the types to another sub-style of pair_style hybrid",
                hidden);
 }
 
@@ -315,10 +316,13 @@ void PairMLIAPLocal::compute(int eflag, int vflag)
     step(now);
 }
 
-/* A trial: the energy alone, at the price of what changed. */
+/* A trial: the energy alone, at the price of what changed. The first call of a Monte Carlo stage
+   asks for the present state, whose atoms molecular dynamics moved: no trial to refuse. */
 double PairMLIAPLocal::trial_energy(const Points &now)
 {
-  const Changes::Answer answer = compare(now, overlap_);
+  const bool present = last_trial_ != update->ntimestep;
+  last_trial_ = update->ntimestep;
+  const Changes::Answer answer = compare(now, present ? 0.0 : overlap_);
   if (answer != Changes::Answer::overlap) return energy_alone(now, answer);
   counters_[OVERLAPS]++;
   return OVERLAP_ENERGY;
@@ -326,20 +330,30 @@ double PairMLIAPLocal::trial_energy(const Points &now)
 
 double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer)
 {
-  energy_was_incremental_ = false;
-  if (!cache_ || answer == Changes::Answer::unknown || changes_.accepted() >= refresh_)
-    return full(now, true, false, false);
-  counters_[INCREMENTAL]++;
-  energy_was_incremental_ = true;
-  double energy = changes_.settled_energy();
-  if (answer == Changes::Answer::changed) {
-    mliap_local_result result{};
+  const bool due = changes_.accepted() >= refresh_;
+  if (answer == Changes::Answer::unknown || due) return full(now, true, false, false);
+  if (answer != Changes::Answer::changed) {
+    if (!cache_ || !changes_.cached()) return full(now, true, false, false);
+    counters_[INCREMENTAL]++;
+    return verified(now, changes_.settled_energy());
+  }
+
+  mliap_local_result result{};
+  if (cache_ && changes_.cached()) {
     if (!bridge_->update(instance_, &changes_.change(), &result, text_.data(), TEXT_SIZE))
       failed(text_.data());
     counters_[COMPILATIONS] = result.compilations;
-    energy = result.energy;
-    changes_.propose(energy);
   }
+  const double energy = result.sound ? result.energy : full(now, false, false, false);
+  changes_.propose(energy, result.sound);
+  if (!result.sound) return energy;
+  counters_[INCREMENTAL]++;
+  return verified(now, energy);
+}
+
+/* The same energy, compared with a full one where it is the N-th. */
+double PairMLIAPLocal::verified(const Points &now, double energy)
+{
   if (verify_ && ++since_verified_ >= verify_) {
     since_verified_ = 0;
     watch_drift(energy, full(now, false, false, false), now.n_own);
@@ -360,11 +374,10 @@ void PairMLIAPLocal::step(const Points &now)
     }
   }
   const bool known = answer == Changes::Answer::settled || answer == Changes::Answer::proposed;
-  const bool was_incremental = energy_was_incremental_;
+  const bool incremental = known && changes_.cached() && changes_.accepted() > 0;
   const double before = changes_.settled_energy();
-  energy_was_incremental_ = false;
   const double energy = full(now, true, forces_, eflag_atom);
-  if (known && was_incremental) watch_drift(before, energy, now.n_own);
+  if (incremental) watch_drift(before, energy, now.n_own);
   if (eflag_global) eng_vdwl += energy;
   if (eflag_atom)
     for (int k = 0; k < now.n_own; k++) eatom[k] += atom_energy_[k];
@@ -421,8 +434,9 @@ double PairMLIAPLocal::full(const Points &now, bool keep, bool forces, bool atom
 void PairMLIAPLocal::watch_drift(double incremental, double full, int n_atoms)
 {
   const double drift = std::fabs(incremental - full);
-  const double tolerance =
-      verify_tolerance_ > 0.0 ? verify_tolerance_ : tolerance_ * std::max(n_atoms, 1);
+  const double tolerance = verify_tolerance_ > 0.0
+      ? verify_tolerance_
+      : tolerance_ * std::max(n_atoms, 1) + relative_tolerance_ * std::fabs(full);
   counters_[DRIFT] = std::max(counters_[DRIFT], drift);
   if (!(drift <= tolerance))
     error->one(FLERR,

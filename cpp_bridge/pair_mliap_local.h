@@ -42,6 +42,7 @@ class PairMLIAPLocal : public Pair {
 
   double trial_energy(const mliap_local::Points &);
   double energy_alone(const mliap_local::Points &, mliap_local::Changes::Answer);
+  double verified(const mliap_local::Points &, double energy);
   void refuse_readers_of_forces();
   double full(const mliap_local::Points &, bool keep, bool forces, bool atoms);
   void step(const mliap_local::Points &);
@@ -58,7 +59,7 @@ class PairMLIAPLocal : public Pair {
   // the opened model
   const mliap_local::Bridge *bridge_ = nullptr;
   int instance_ = -1;
-  double cutoff_ = 0.0, tolerance_ = 0.0;
+  double cutoff_ = 0.0, tolerance_ = 0.0, relative_tolerance_ = 0.0;
   bool differentiable_ = false;
   std::vector<double> isolated_energy_;
 
@@ -69,9 +70,9 @@ class PairMLIAPLocal : public Pair {
   mliap_local::Rows rows_;
   std::vector<int> species_;
   std::vector<double> atom_energy_, edge_gradient_;
+  bigint last_trial_ = -1;    // step of the last trial
   bigint list_built_ = -1;    // neighbor->ncalls when the occasional list was built
   bool exclusions_checked_ = false;
-  bool energy_was_incremental_ = false;
   long since_verified_ = 0;
   double counters_[N_COUNTERS] = {0, 0, 0, 0, 0, 0};
   std::vector<char> text_;

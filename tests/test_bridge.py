@@ -12,7 +12,7 @@ from mliap_local.lib._bridge_cffi import ffi, lib
 class FakeSession:
     """Keeps what it was shown; its energy is a sum that a wrong stride would change."""
 
-    cutoff, overlap, differentiable, tolerance = 5.0, 0.7, True, 1e-9
+    cutoff, overlap, differentiable, tolerances = 5.0, 0.7, True, (1e-9, 1e-12)
     summary = "modèle d'essai, Ni Al"
     isolated_energies = (-1.5, 2.5)
     compilations = 3
@@ -30,7 +30,7 @@ class FakeSession:
         self.seen = {name: np.copy(value) for name, value in change.items()}
         if change["n_changed"] == 0:
             raise KeyError("nothing changed")
-        return float(change["r_ij"].sum())
+        return float(change["r_ij"].sum()), True
 
 
 def text(buffer) -> str:
@@ -78,6 +78,7 @@ def test_open_passes_everything_on(opened):
         "node_ranks": 4,
     }
     assert (model.cutoff, model.overlap, model.differentiable) == (5.0, 0.7, 1)
+    assert (model.tolerance, model.relative_tolerance) == (1e-9, 1e-12)
     assert list(model.isolated_energy[0:2]) == [-1.5, 2.5]
     assert text(model.summary) == "modèle d"[:7]  # cut at a whole character, in 9 bytes with its 0
 
@@ -122,7 +123,7 @@ def test_update_joins_new_and_deleted_edges(opened, error):
     change.n_edges, change.n_edges_deleted = 2, 1
     result = ffi.new("struct mliap_local_result *")
     assert lib.mliap_local_update(model.instance, change, result, error, 4000) == 1, text(error)
-    assert result.energy == 36.0
+    assert result.energy == 36.0 and result.sound == 1
     assert session.seen["receiver"].tolist() == [0, 1, 1] and session.seen["n_edges"] == 2
     assert session.seen["r_ij"].shape == (3, 3) and session.seen["row"].tolist() == [7, 2]
 

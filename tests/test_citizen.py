@@ -160,7 +160,7 @@ def ranks(row: Row, lab: Lab) -> None:
         many = read(row, place(lab, number, "ours", row))
         same(many, one, row.tolerance)
         ranks_with_atoms = len(set(many["proc"]))
-        assert ranks_with_atoms < number if "empty" in row.name else ranks_with_atoms == number
+        assert ranks_with_atoms < 4 if "empty" in row.name else ranks_with_atoms == number
 
 
 def native_ranks(row: Row, lab: Lab) -> None:
@@ -191,10 +191,16 @@ def alone(command: str, *words: str) -> Callable[[Row, Lab], None]:
         (lab.tmp / "in").write_text(lab.fill(row.lines))
         done = launch(lab.tmp, command, check=not words)
         text = done.stdout + done.stderr
+        text += "".join(path.read_text() for path in lab.tmp.glob("log.*"))
         assert all(word in text for word in words or ("all is as it should be",)), text
-        assert not words or (done.returncode != 0 and done.stdout.count("ERROR") == 1), text
+        assert not words or (done.returncode != 0 and text.count("ERROR") == 1), text
 
     return oracle
+
+
+def with_mpi4py(row: Row, lab: Lab) -> None:
+    pytest.importorskip("mpi4py")
+    alone("mpiexec -n 2 python in")(row, lab)
 
 
 def interrupt(command: str) -> Callable[[Row, Lab], None]:
@@ -213,7 +219,8 @@ def interrupt(command: str) -> Callable[[Row, Lab], None]:
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-        assert process.returncode != 0 and "Total wall time" not in rest, rest
+        assert process.returncode != 0 and "Loop time" not in rest, rest
+        assert process.returncode == -signal.SIGINT or "Interrupt" in rest or "mpiexec" in command
 
     return oracle
 
@@ -235,7 +242,13 @@ def launch(folder: Path, command: str, check: bool = True) -> subprocess.Complet
 
 # --- parts of inputs -----------------------------------------------------------------------------
 
-SMALL = nickel("2 2 2", hydrogen=6)
+
+def system(*arguments: str, **keywords: object) -> str:
+    """Nickel with hydrogen, in which IDs and with them types do not depend on the ranks."""
+    return nickel(*arguments, **keywords).replace("set atom", "reset_atoms id sort yes\nset atom")
+
+
+SMALL = system("2 2 2", hydrogen=6)
 MASSES = "mass 1 58.69\nmass 2 20.0\n"  # native EAM sets those of its file; hydrogen is too quick
 EAM = "pair_style mliap_local\npair_coeff * * @eam Ni H\n" + MASSES
 NEURAL = "pair_style mliap_local\npair_coeff * * @neural Ni H\n" + MASSES
@@ -274,7 +287,7 @@ pair_coeff * * mliap_local 2 @fs Ni H
 """
 BOTH = "f_mliap_local[{0}]*(f_mliap_local_2[{0}]>0)"
 CHARGED = SMALL.replace("atom_style atomic", "atom_style charge")
-CHARGED += "set group all charge 0.1\nset type 2 charge -0.2\n"
+CHARGED += "set group all charge 0.03\nset type 2 charge -0.13\n"
 COULOMB = OVERLAY.format("coul/long 5.0", "pair_coeff * * coul/long\nkspace_style pppm 1e-4")
 WALK = """
 group gas type 2
@@ -433,28 +446,30 @@ variable see_moved equal c_moved
 variable see_any equal c_moved>0
 variable expect_any equal 1
 """
-CLUSTER = nickel("9 9 9").replace(
+CLUSTER = system("9 9 9").replace(
     "create_atoms 1 box", "region corner block 0.2 2 0.2 2 0.2 2\ncreate_atoms 1 region corner"
 )
-PAIR_OF_ATOMS = nickel("5 5 5", hydrogen=1, jitter=0.0).replace(
+PAIR_OF_ATOMS = system("5 5 5", hydrogen=1, jitter=0.0).replace(
     "create_atoms 1 box", "create_atoms 1 single 0.1 0.1 0.1\ncreate_atoms 1 single 0.6 0.2 4.9"
 )
-SLAB = nickel("3 3 6").replace(
+SLAB = system("3 3 6").replace(
     "create_atoms 1 box", "region slab block 0 3 0 3 0 2.2\ncreate_atoms 1 region slab"
 )
 SGCMC = (
-    nickel("7 7 7", hydrogen=60).replace("lattice fcc", "lattice sc")
+    system("7 7 7", hydrogen=60).replace("lattice fcc", "lattice sc")
     + EAM
     + f"velocity all create 600 4711\n{THERMO}"
-    + "variable see_accepted equal f_s[1]\nvariable see_rejected equal f_s[2]\n{}"
-    + "fix s all sgcmc 5 0.05 600 -1.0\nrun 10"
+    + "{}"
+    + "fix s all sgcmc 5 0.05 600 -1.0\nrun 10\n"
+    + "".join(f"variable see_s{k} equal $(f_s[{k}])\n" for k in (1, 2, 3, 4))
+    + "unfix s\nrun 0\n"  # fix sgcmc leaves the energy of its last trial behind
 )
 FIRST = f"{SMALL}{EAM}{MOVE}run 5\nclear\n"
 
 TABLE = [
     # --- many ranks
-    Row("evaluation", nickel("3 3 3", tilt="0.3 -0.2 0.4") + NEURAL + SHARES + "run 0", ranks),
-    Row("atoms migrate", nickel("3 3 3") + NEURAL + MIGRATE, ranks, least=60),
+    Row("evaluation", system("3 3 3", tilt="0.3 -0.2 0.4") + NEURAL + SHARES + "run 0", ranks),
+    Row("atoms migrate", system("3 3 3") + NEURAL + MIGRATE, ranks, least=60),
     Row("empty ranks", CLUSTER + NEURAL + MOVE + "run 10", ranks, least=10),
     Row("empty ranks, two atoms", PAIR_OF_ATOMS + NEURAL + MOVE + "run 10", ranks, least=10),
     Row(
@@ -483,10 +498,10 @@ TABLE = [
         ranks,
         least=20,
     ),
-    Row("hybrid", nickel("3 3 3") + HALVES + MOVE + "run 10", ranks, least=10),
+    Row("hybrid", system("3 3 3") + HALVES + MOVE + "run 10", ranks, least=10),
     Row(
         "walk",
-        nickel("3 3 3") + EAM + WALK + GCMC.format("") + f"{THERMO}run 12\n{NUMBERED}",
+        system("3 3 3") + EAM + WALK + GCMC.format("") + f"{THERMO}run 12\n{NUMBERED}",
         native_ranks,
         asked="f_mliap_local[2]",
         least=150,
@@ -500,7 +515,7 @@ TABLE = [
     ),
     Row(
         "walk and dynamics",
-        nickel("3 3 3")
+        system("3 3 3")
         + EAM
         + MOVE
         + WALK
@@ -513,8 +528,8 @@ TABLE = [
     ),
     Row(
         "an error on one rank",
-        nickel("3 3 3") + NEURAL + MOVE + "variable x atom x/(z<0.75*lz)\n"
-        "run 0\nset group all x v_x\nrun 0 pre no\n",
+        system("3 3 3") + NEURAL + MOVE + "neigh_modify delay 100\n"
+        "variable speed atom vx+exp(1000*(z>0.75*lz))\nset group all vx v_speed\nrun 5\n",
         alone("mpiexec -n 2 lmp -in in -log none", "ERROR", "finite positions"),
     ),
     Row("partitions, suffix omp", SMALL + EAM + MOVE + "run 10", partitions, least=10),
@@ -529,10 +544,10 @@ TABLE = [
     ),
     Row(
         "heat flux is the rate of the moment of energy",
-        nickel("2 2 2", "s s s", hydrogen=6)
+        system("2 2 2", "s s s", hydrogen=6)
         + NEURAL
         + MOVE.replace("600", "3000")
-        + "timestep 0.00002\n"
+        + "timestep 0.000005\n"
         + heat("centroid/stress/atom")
         + RATE,
         itself,
@@ -559,7 +574,7 @@ TABLE = [
     Row("overlay with charges", CHARGED + COULOMB + MOVE + "run 10", native, least=10),
     Row(
         "walk with charges",
-        CHARGED + COULOMB + WALK + GCMC.format("charge -0.2") + THERMO + f"run 10\n{NUMBERED}",
+        CHARGED + COULOMB + WALK + GCMC.format("charge -0.13") + THERMO + f"run 10\n{NUMBERED}",
         native,
         asked="f_mliap_local[2]",
         least=100,
@@ -608,7 +623,7 @@ TABLE = [
         + EAM
         + "variable ramp equal 0.1\nfix a all adapt 1 pair mliap_local epsilon * * v_ramp\n"
         "run 1",
-        says("Fix adapt pair style param not supported"),
+        says("Fix adapt pair style mliap_local param epsilon not supported"),
     ),
     Row("pair_write", SMALL + EAM + "pair_write 1 1 10 r 1 5 @tmp/table NiNi", says("pair_write")),
     Row(
@@ -639,7 +654,7 @@ TABLE = [
         "rerun",
         SMALL + EAM + MOVE + "dump d all custom 5 @tmp/d.dump id type x y z\n"
         "dump_modify d sort id format float %.17g\nrun 10\nvariable expect_run equal $(pe:%.17g)\n"
-        "undump d\nunfix move\nrerun @tmp/d.dump dump x y z\nvariable see_run equal pe\n",
+        "undump d\nunfix move\nthermo 5\nrerun @tmp/d.dump dump x y z\nvariable see_run equal pe\n",
         native,
         least=11,
     ),
@@ -652,17 +667,24 @@ TABLE = [
     ),
     Row(
         "clear and a second system",
-        FIRST + nickel("2 2 2", tilt="0.2 0.1 0.1") + EAM.replace("Ni H", "H Ni") + MOVE + "run 5",
+        FIRST + system("2 2 2", tilt="0.2 0.1 0.1") + EAM.replace("Ni H", "H Ni") + MOVE + "run 5",
         native,
         least=5,
     ),
     Row(
         "reset_timestep",
-        SMALL + EAM + MOVE + WALK + GCMC.format("") + "run 5\nreset_timestep 0\nrun 5\n"
-        f"reset_timestep 5\nrun 0\nreset_timestep 4\nrun 5\n{NUMBERED}",
+        SMALL
+        + EAM
+        + MOVE
+        + WALK
+        + f"\nrun 3\n{NUMBERED}unfix g\n".join(
+            f"reset_timestep {step}\n" + GCMC.format("").replace("4711", seed)
+            for step, seed in ((0, "1"), (0, "2"), (3, "3"), (2, "4"))
+        )
+        + "run 3\n",
         native,
         1e-8,
-        asked="f_mliap_local[2]*(f_mliap_local[3]>=15)",
+        asked="f_mliap_local[2]*(f_mliap_local[3]>=12)",
         least=100,
     ),
     Row(
@@ -705,12 +727,12 @@ TABLE = [
     Row(
         "verlet/split",
         COULOMB.join([CHARGED, MOVE]) + "run_style verlet/split\nrun 5",
-        alone("mpiexec -n 2 lmp -partition 1 1 -in in -log none -plog none", "verlet/split"),
+        alone("mpiexec -n 2 lmp -partition 1 1 -in in -log log", "verlet/split"),
     ),
     # --- from Python, and by hand
     Row("two instances", TWO_INSTANCES, alone("python in")),
     Row("closing and opening", CLOSING, alone("python in")),
-    Row("mpi4py", MPI4PY, alone("mpiexec -n 2 python in")),
+    Row("mpi4py", MPI4PY, with_mpi4py),
     Row("Ctrl-C", ENDLESS, interrupt("lmp -in in -log none")),
     Row("Ctrl-C on two ranks", ENDLESS, interrupt("mpiexec -n 2 lmp -in in -log none")),
     Row("Ctrl-C in Python", PYTHON_ENDLESS, interrupt("python in")),

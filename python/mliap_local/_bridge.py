@@ -35,7 +35,7 @@ def mliap_local_open(settings, model, error, error_size):
         model.cutoff = session.cutoff
         model.overlap = session.overlap
         model.differentiable = session.differentiable
-        model.tolerance = session.tolerance
+        model.tolerance, model.relative_tolerance = session.tolerances
         energies = _output(model.isolated_energy, len(wanted["elements"]))
         if energies is not None:
             energies[:] = session.isolated_energies
@@ -71,7 +71,7 @@ def mliap_local_update(instance, change, result, error, error_size):
     try:
         session = _session(instance)
         edges = change.n_edges + change.n_edges_deleted
-        result.energy = session.update(
+        result.energy, result.sound = session.update(
             accepted=bool(change.accepted),
             row=_input(change.row, np.int32, change.n_rows),
             species=_input(change.species, np.int32, change.n_rows),

@@ -21,13 +21,12 @@ def folder() -> str:
 
 def _library_folder() -> str:
     """Where the compiled half was installed: an editable installation keeps it apart from here."""
-    from importlib.util import find_spec
-
     beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")
     if os.path.isdir(beside):
         return beside
-    spec = find_spec("mliap_local.lib._bridge_cffi")
-    return os.path.dirname(spec.origin) if spec and spec.origin else ""
+    from importlib import metadata
+
+    return str(metadata.distribution("mliap-local").locate_file("mliap_local/lib"))
 
 
 def _load_mpi() -> None:

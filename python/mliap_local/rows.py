@@ -128,7 +128,7 @@ class ChangedRows:
 
     numbers: atomic number of each species; static.
     packed: float64 of length `length(capacity)`, in this order: the numbers of rows, changed rows,
-        edges and deleted edges; for each row its place in the cache and its species (-1: emptied);
+        edges and deleted edges, and the scale of message sums; for each row its place in the cache and its species (-1: emptied);
         for each edge the place of its receiver among the rows, and its sender's species; for each
         edge r_ij. Deleted edges follow the new ones. Integers are exact up to 2^53.
     capacity: rows and edges that fit.
@@ -142,8 +142,13 @@ class ChangedRows:
     def sections(capacity: tuple[int, int]) -> list[int]:
         """Where counts, rows, species, receivers, senders and vectors begin, and the length."""
         rows, edges = capacity
-        sizes = [0, 4, rows, rows, edges, edges, 3 * edges]
+        sizes = [0, 5, rows, rows, edges, edges, 3 * edges]
         return [sum(sizes[: k + 1]) for k in range(len(sizes))]
+
+    @property
+    def scale(self) -> Array:
+        """The size that message sums have, as the last full evaluation saw it."""
+        return self.packed[4]
 
     def terms(self, config: LocalMLIAPData) -> AtomTerms:
         raise AssertionError("the rows of a change are not all atoms")
@@ -154,7 +159,7 @@ class ChangedRows:
         counts, row, species, receivers, senders, vectors = (
             self.packed[begin:end] for begin, end in itertools.pairwise(begins)
         )
-        n_rows, n_changed, n_edges, n_deleted = counts.astype(jnp.int32)
+        n_rows, n_changed, n_edges, n_deleted = counts[:4].astype(jnp.int32)
         species, senders = species.astype(jnp.int32), senders.astype(jnp.int32)
         place, edge = jnp.arange(self.capacity[0]), jnp.arange(self.capacity[1])
         used = place < n_rows

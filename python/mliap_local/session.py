@@ -31,9 +31,15 @@ from mliap_local.local import (
 from mliap_local.model_file import ModelFileError, atomic_numbers, read_model
 from mliap_local.rows import ChangedRows, NeighbourRows
 
-TOLERANCE = {"32bit": 1e-5, "64bit": 1e-9}
-"""Differences per atom of incremental and full energies that rounding can explain, times the
-scale of the energy unit (`eV`); a model of ordinary energies stays far below."""
+TOLERANCES = {"32bit": (1e-5, 1e-6), "64bit": (1e-9, 1e-12)}
+"""Difference of incremental and full energies that rounding can explain: for each atom (energy
+units), and as a part of the energy."""
+
+LOST = {"32bit": 1e2, "64bit": 1e6}
+"""A message sum that shrinks by more than this factor has lost too many digits to go on with."""
+
+LARGE_TOTAL = (1e6, 1e4)
+"""A total energy beyond the first, and shrinking by more than the second, has lost digits too."""
 
 
 class Session:
@@ -79,7 +85,8 @@ class Session:
         self.cutoff = float(metadata.cutoff)
         self.overlap = float(metadata.overlap or 0.0)
         self.differentiable = model.vjp_order >= 1
-        self.tolerance = TOLERANCE[metadata.precision]
+        self.tolerances = TOLERANCES[metadata.precision]
+        self._lost = LOST[metadata.precision]
         self._dtype = np.float32 if metadata.precision == "32bit" else np.float64
         self._numbers = tuple(int(number) for number in atomic_numbers(elements))
         self.isolated_energies, readout = _reference(
@@ -95,6 +102,7 @@ class Session:
         self._cache: LocalMLIAPCache | None = None
         self._proposal: LocalMLIAPPatch | None = None
         self._rows = self._width = self._cache_rows = 0
+        self._scale = 0.0
         self._shapes: set[Any] = set()
         self._energy = jax.jit(self._energy_of)
         self._forces = jax.jit(self._forces_of)
@@ -148,16 +156,17 @@ class Session:
         self._shapes.add((wants_gradient, self._rows, self._width))
         with self._on_device():
             if wants_gradient:
-                patch, gradient = self._forces(rows)
+                patch, scale, gradient = self._forces(rows)
                 edge_gradient[...] = np.asarray(gradient)[:n, :width]
             else:
-                patch = self._energy(rows)
+                patch, scale = self._energy(rows)
         energy = float(np.asarray(patch.cache.totals)[0])
         if atom_energy is not None:
             atom_energy[...] = np.asarray(patch.cache.energies)[:n]
         if keep:
             self._cache_rows = padding.cache_capacity(n, self._cache_rows)
             self._cache, self._proposal = self._keep(patch.cache, self._cache_rows), None
+            self._scale = float(np.asarray(scale))
         return energy
 
     def update(
@@ -170,7 +179,7 @@ class Session:
         sender_species: np.ndarray,
         r_ij: np.ndarray,
         n_edges: int,
-    ) -> float:
+    ) -> tuple[float, bool]:
         """Evaluate a proposal from the settled state; see `mliap_local_change` in bridge.h.
 
         Args:
@@ -179,7 +188,8 @@ class Session:
             receiver, sender_species: shape (edges,); the first n_edges are new ones.
             r_ij: shape (edges, 3).
         Returns:
-            The energy of the proposed state.
+            The energy of the proposed state, and whether it is sound: where huge messages were
+            taken away, as when two overlapping atoms part, only rounding is left of a sum.
         Raises:
             RuntimeError: no full evaluation came before.
         """
@@ -196,14 +206,15 @@ class Session:
             capacity = padding.change_capacity(n_rows, edges)
             begins = ChangedRows.sections(capacity)
             packed = np.zeros(begins[-1])
-            counts = (n_rows, n_changed, n_edges, edges - n_edges)
+            counts = (n_rows, n_changed, n_edges, edges - n_edges, self._scale)
             parts = (counts, row, species, receiver, sender_species, r_ij.ravel())
             for begin, part in zip(begins[:-1], parts, strict=True):
                 packed[begin : begin + len(part)] = part
             self._shapes.add((capacity, self._cache_rows))
-            patch = self._update(self._cache, ChangedRows(self._numbers, packed, capacity))
+            patch, answer = self._update(self._cache, ChangedRows(self._numbers, packed, capacity))
         self._proposal = patch
-        return float(np.asarray(patch.cache.totals)[0])
+        energy, sound = np.asarray(answer)
+        return float(energy), bool(sound)
 
     def _on_device(self) -> Any:
         """Where kernels run; nothing to say, and no time to lose, where it is the default."""
@@ -215,15 +226,37 @@ class Session:
         config = self._model if cache is None else dataclasses.replace(self._model, cache=cache)
         return LocalMLIAPInput(None, None, edges, None, config, IDENTITY_LENS)
 
-    def _energy_of(self, rows: NeighbourRows) -> LocalMLIAPPatch:
-        return local_mliap_energy_full(self._input(rows)).patch
+    def _energy_of(self, rows: NeighbourRows) -> tuple[LocalMLIAPPatch, jax.Array]:
+        patch = local_mliap_energy_full(self._input(rows)).patch
+        return patch, _scale_of(patch)
 
-    def _forces_of(self, rows: NeighbourRows) -> tuple[LocalMLIAPPatch, jax.Array]:
+    def _forces_of(self, rows: NeighbourRows) -> tuple[LocalMLIAPPatch, jax.Array, jax.Array]:
         terms, gradient = rows.terms_and_gradient(self._model)
-        return full_patch(terms, IDENTITY_LENS).patch, gradient
+        patch = full_patch(terms, IDENTITY_LENS).patch
+        return patch, _scale_of(patch), gradient
 
-    def _update_of(self, cache: LocalMLIAPCache, rows: ChangedRows) -> LocalMLIAPPatch:
-        return local_mliap_energy_update(self._input(rows, cache)).patch
+    def _update_of(
+        self, cache: LocalMLIAPCache, rows: ChangedRows
+    ) -> tuple[LocalMLIAPPatch, jax.Array]:
+        """The patch, and (energy, 1 if it is sound) in one array: each more costs 10 us to read."""
+        patch = local_mliap_energy_update(self._input(rows, cache)).patch
+        change = rows.change(dataclasses.replace(self._model, cache=cache))
+        old = cache.msg_sum.at[change.rows].get(mode="fill", fill_value=0)
+        before, after = (jnp.max(jnp.abs(sums), axis=1) for sums in (old, patch.cache.msg_sum))
+        kept = change.occupied & ~change.fresh
+        sound = jnp.all(~kept | (before <= self._lost * jnp.maximum(after, rows.scale)))
+        total = patch.cache.totals[0]
+        limit, factor = LARGE_TOTAL
+        sound &= jnp.abs(cache.totals[0]) <= limit + factor * jnp.abs(total)
+        return patch, jnp.stack([total, sound.astype(total.dtype)])
+
+
+def _scale_of(patch: LocalMLIAPPatch) -> jax.Array:
+    """What size message sums have: the geometric mean of rows, which few huge ones do not move."""
+    largest = jnp.max(jnp.abs(patch.cache.msg_sum), axis=1).astype(jnp.float64)
+    counted = (patch.system_idx.indices == 0) & (largest > 0) & jnp.isfinite(largest)
+    logarithms = jnp.where(counted, jnp.log(jnp.where(counted, largest, 1.0)), 0.0)
+    return jnp.exp(jnp.sum(logarithms) / jnp.maximum(jnp.sum(counted), 1))
 
 
 def _settle(cache: LocalMLIAPCache, proposal: LocalMLIAPPatch) -> LocalMLIAPCache:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from mliap_local.core.compiling import FEW_ROWS
 from mliap_local.core.lens import EMPTY_LENS, Lens, View
 from mliap_local.core.patch import ComposedPatch, MaskedPatch, Patch, WithPatch
 from mliap_local.core.table import SystemId, Table
@@ -141,7 +142,8 @@ class PotentialFromEnergy(Generic[State, Input, Gradients, Hessians]):
         if patch is not None and self.gradient_lens is not EMPTY_LENS:
             state, patch = self.composer.proposed(state, patch), None
         plan = self.composer(state, patch)
-        out, patches = self._evaluate(
+        evaluate = self._evaluate if patch is None else self._evaluate_update
+        out, patches = evaluate(
             tuple(inp for inp, _ in plan),
             tuple(weight for _, weight in plan),
             self.hessian_idx_view(state),
@@ -152,6 +154,15 @@ class PotentialFromEnergy(Generic[State, Input, Gradients, Hessians]):
 
     @cached_property
     def _evaluate(self) -> Callable[..., tuple[PotentialOut, tuple[Patch, ...]]]:
+        return self._compiled({})
+
+    @cached_property
+    def _evaluate_update(self) -> Callable[..., tuple[PotentialOut, tuple[Patch, ...]]]:
+        return self._compiled(FEW_ROWS)
+
+    def _compiled(
+        self, options: dict[str, str]
+    ) -> Callable[..., tuple[PotentialOut, tuple[Patch, ...]]]:
         def evaluate(
             inputs: tuple[Input, ...], weights: tuple[Any, ...], indices: Any
         ) -> tuple[PotentialOut, tuple[Patch, ...]]:
@@ -162,7 +173,7 @@ class PotentialFromEnergy(Generic[State, Input, Gradients, Hessians]):
             ]
             return jax.tree.map(lambda *leaves: sum(leaves), *scaled), patches
 
-        return jax.jit(evaluate)
+        return jax.jit(evaluate, compiler_options=options)
 
     def _one(self, inp: Input, indices: Any) -> tuple[PotentialOut, Patch]:
         """Output and patch of one input."""

@@ -103,10 +103,12 @@ class LocalMLIAPComposer(Generic[State, P, S, Ptch]):
         if patch is not None and self.probe is None:
             state, patch = self.proposed(state, patch), None
         particles, systems, cutoffs = (
-            view(state) for view in (self.particles, self.systems, self.cutoffs)
+            self.particles(state),
+            self.systems(state),
+            self.cutoffs(state),
         )
         cloud, config = PointCloud(particles, systems), self.model(state)
-        if patch is None:
+        if patch is None or self.probe is None:
             edges = self.neighborlist(state)(particles, None, systems, cutoffs)
             return Sum(Summand(LocalMLIAPInput(cloud, None, edges, None, config, self._cache)))
         probed = self.probe(state, patch)
@@ -206,23 +208,21 @@ def make_local_mliap_from_state(
         lambda whole: _model_lens(state(whole))(state(whole)),
         lambda whole, data: state.set(whole, _model_lens(state(whole)).set(state(whole), data)),
     )
-    out_cache_lens = None
-    if probe is not None:
-        out_cache_lens = part("local_mliap_model", "cache")
-        if out_idx_view is None:
-            if gradient_lens is not EMPTY_LENS:
-                raise ValueError(
-                    "the output has derivatives and is cached: out_idx_view has to name the "
-                    "systems of their entries, as PotentialOut(Index(...), Index(...), ...)"
-                )
-            systems = part("systems")
+    systems = part("systems")
 
-            def out_idx_view(whole: State) -> PotentialOut:
-                return PotentialOut(Index(jnp.arange(systems(whole).size)), (), ())
+    def of_systems(whole: State) -> PotentialOut[Any, Any]:
+        # An index in the place of each table: see `PotentialFromEnergy.patch_idx_view`.
+        every: Any = Index(jnp.arange(systems(whole).size))
+        return PotentialOut(every, (), ())
 
+    if probe is not None and out_idx_view is None and gradient_lens is not EMPTY_LENS:
+        raise ValueError(
+            "the output has derivatives and is cached: out_idx_view has to name the systems of "
+            "their entries, as PotentialOut(Index(...), Index(...), ...)"
+        )
     return make_local_mliap_potential(
         part("particles"),
-        part("systems"),
+        systems,
         lambda whole: model(whole).cutoff,
         part("neighborlist"),
         model,
@@ -230,8 +230,8 @@ def make_local_mliap_from_state(
         gradient_lens,
         hessian_lens,
         hessian_idx_view,
-        out_idx_view if probe is not None else None,
-        out_cache_lens,
+        None if probe is None else out_idx_view or of_systems,
+        None if probe is None else part("local_mliap_model", "cache"),
     )
 
 
