@@ -501,17 +501,17 @@ TABLE = [
     Row("hybrid", system("3 3 3") + HALVES + MOVE + "run 10", ranks, least=10),
     Row(
         "walk",
-        system("3 3 3") + EAM + WALK + GCMC.format("") + f"{THERMO}run 12\n{NUMBERED}",
+        system("3 3 3") + EAM + WALK + GCMC.format("") + f"{THERMO}run 4\n{NUMBERED}",
         native_ranks,
         asked="f_mliap_local[2]",
-        least=150,
+        least=70,
     ),
     Row(
         "walk of few atoms",
-        PAIR_OF_ATOMS + EAM + WALK + GCMC.format("") + f"{THERMO}run 12\n{NUMBERED}",
+        PAIR_OF_ATOMS + EAM + WALK + GCMC.format("") + f"{THERMO}run 4\n{NUMBERED}",
         native_ranks,
         asked="f_mliap_local[2]",
-        least=150,
+        least=70,
     ),
     Row(
         "walk and dynamics",
@@ -520,11 +520,11 @@ TABLE = [
         + MOVE
         + WALK
         + GCMC.replace("gcmc 1", "gcmc 4").format("")
-        + f"run 20\n{NUMBERED}",
+        + f"run 9\n{NUMBERED}",
         native_ranks,
         1e-8,
-        asked="f_mliap_local[2]*(f_mliap_local[3]>=20)",
-        least=50,
+        asked="f_mliap_local[2]*(f_mliap_local[3]>=9)",
+        least=35,
     ),
     Row(
         "an error on one rank",
@@ -679,13 +679,13 @@ TABLE = [
         + WALK
         + f"\nrun 3\n{NUMBERED}unfix g\n".join(
             f"reset_timestep {step}\n" + GCMC.format("").replace("4711", seed)
-            for step, seed in ((0, "1"), (0, "2"), (3, "3"), (2, "4"))
+            for step, seed in ((0, "1"), (0, "2"), (2, "3"))
         )
         + "run 3\n",
         native,
         1e-8,
-        asked="f_mliap_local[2]*(f_mliap_local[3]>=12)",
-        least=100,
+        asked="f_mliap_local[2]*(f_mliap_local[3]>=9)",
+        least=70,
     ),
     Row(
         "respa inside the pair style",
@@ -723,7 +723,14 @@ TABLE = [
         least=90,
     ),
     Row("sgcmc", SGCMC.format(""), native, least=50),
-    Row("sgcmc and dynamics", SGCMC.format("fix move all nve\n"), native, least=11),
+    Row(
+        "sgcmc and dynamics",
+        SGCMC.format("fix move all nve\n"),
+        native,
+        least=11,
+        # without compute_atomic_energy, fix sgcmc adds the forces of its trials to those of the step
+        marks=(pytest.mark.xfail(strict=True, reason="needs compute_atomic_energy"),),
+    ),
     Row(
         "verlet/split",
         COULOMB.join([CHARGED, MOVE]) + "run_style verlet/split\nrun 5",

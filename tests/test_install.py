@@ -8,7 +8,6 @@ again where a variant of it is needed. No numbers of physics here.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import re
 import shutil
@@ -20,6 +19,8 @@ import venv
 from pathlib import Path
 
 import pytest
+
+from mliap_local import _plugin
 
 ROOT = Path(__file__).resolve().parent.parent
 CPP = ROOT / "cpp_bridge"
@@ -37,9 +38,7 @@ pair_style mliap_local
 
 
 def library_folder() -> Path:
-    spec = importlib.util.find_spec("mliap_local.lib._bridge_cffi")
-    assert spec and spec.origin
-    return Path(spec.origin).parent
+    return Path(_plugin._library_folder())
 
 
 def run(*command: object, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -74,7 +74,7 @@ def test_files_that_are_no_model(runner, model, tmp_path):
 
 def test_model_of_other_elements_or_units(runner, model):
     message = error(runner, BOX, style(model("lj"), "Ar Kr"))
-    assert_says(message, "knows the elements Ar, not Kr", "correct the elements", "hybrid")
+    assert_says(message, "knows the elements Ar, not Kr", "correct the elements", "to NULL")
     message = error(runner, BOX.replace("units lj", "units metal"), style(model("lj")))
     assert_says(message, "model is in units lj", "LAMMPS runs in units metal", "use `units lj`")
 

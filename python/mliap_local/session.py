@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mliap_local import padding
+from mliap_local.core.compiling import FEW_ROWS
 from mliap_local.core.lens import IDENTITY_LENS
 from mliap_local.core.table import Table
 from mliap_local.local import (
@@ -106,8 +107,8 @@ class Session:
         self._shapes: set[Any] = set()
         self._energy = jax.jit(self._energy_of)
         self._forces = jax.jit(self._forces_of)
-        self._update = jax.jit(self._update_of)
-        self._settle = jax.jit(_settle, donate_argnums=0)
+        self._update = jax.jit(self._update_of, compiler_options=FEW_ROWS)
+        self._settle = jax.jit(_settle, donate_argnums=0, compiler_options=FEW_ROWS)
         self._keep = jax.jit(_resized, static_argnums=1)
         name = metadata.name or Path(model_file).name
         self.summary = (
