@@ -54,7 +54,7 @@ class LocalMLIAPCalculator(Calculator):
         "stress",
     ]
 
-    def __init__(self, model: str | PathLike | LocalMLIAPData, **keywords: Any) -> None:
+    def __init__(self, model: str | PathLike[str] | LocalMLIAPData, **keywords: Any) -> None:
         super().__init__(**keywords)
         self._unit, self._elements, self._differentiable = 1.0, None, True
         if not isinstance(model, LocalMLIAPData):
@@ -98,8 +98,8 @@ class LocalMLIAPCalculator(Calculator):
 
     def _refuse(self, atoms: Any, properties: Any) -> None:
         known = self._elements
-        unknown = {s for s in atoms.get_chemical_symbols() if known is not None and s not in known}
-        if unknown:
+        symbols = set(atoms.get_chemical_symbols())
+        if known is not None and (unknown := symbols.difference(known)):
             raise ValueError(
                 f"the model knows the elements {' '.join(known)}, not {' '.join(sorted(unknown))}"
             )

@@ -5,7 +5,7 @@ never written to disk, every field and signature is checked, and a program that 
 StableHLO is refused. Whoever gets a `Model` from here need not check it again. Keeps no state and
 decides nothing about physics, which `model_check` does.
 
-Read by kUPS's `LocalMLIAPData.from_zip_file` as well; our additional metadata are keys it ignores.
+Other programs read the same files; our additional metadata are keys that they ignore.
 """
 
 import dataclasses

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from mliap_local.core.table import AnyArray
 from mliap_local.local import AtomTerms, LocalMLIAPData, RowChange, messages
 
 
@@ -42,10 +44,10 @@ class NeighbourRows:
     """
 
     numbers: tuple[int, ...] = dataclasses.field(metadata={"static": True})
-    n_rows: Array
-    species: Array
-    neighbour_species: Array
-    r_ij: Array
+    n_rows: Array | np.int32
+    species: AnyArray
+    neighbour_species: AnyArray
+    r_ij: AnyArray
     block: int = dataclasses.field(metadata={"static": True})
 
     def terms(self, config: LocalMLIAPData) -> AtomTerms:
@@ -128,14 +130,15 @@ class ChangedRows:
 
     numbers: atomic number of each species; static.
     packed: float64 of length `length(capacity)`, in this order: the numbers of rows, changed rows,
-        edges and deleted edges, and the scale of message sums; for each row its place in the cache and its species (-1: emptied);
-        for each edge the place of its receiver among the rows, and its sender's species; for each
-        edge r_ij. Deleted edges follow the new ones. Integers are exact up to 2^53.
+        edges and deleted edges, and the scale of message sums; for each row its place in the cache
+        and its species (-1: emptied); for each edge the place of its receiver among the rows, and
+        its sender's species; for each edge r_ij. Deleted edges follow the new ones. Integers are
+        exact up to 2^53.
     capacity: rows and edges that fit.
     """
 
     numbers: tuple[int, ...] = dataclasses.field(metadata={"static": True})
-    packed: Array
+    packed: AnyArray
     capacity: tuple[int, int] = dataclasses.field(metadata={"static": True})
 
     @staticmethod

@@ -36,11 +36,12 @@ TOLERANCES = {"32bit": (1e-5, 1e-6), "64bit": (1e-9, 1e-12)}
 """Difference of incremental and full energies that rounding can explain: for each atom (energy
 units), and as a part of the energy."""
 
-LOST = {"32bit": 1e2, "64bit": 1e6}
-"""A message sum that shrinks by more than this factor has lost too many digits to go on with."""
+LARGE_SUM = {"32bit": 1e3, "64bit": 1e6}
+"""A message sum this many times as large as the others has no digits left for them: what is
+taken away from it leaves rounding."""
 
-LARGE_TOTAL = (1e6, 1e4)
-"""A total energy beyond the first, and shrinking by more than the second, has lost digits too."""
+LARGE_ENERGY = 1e6, 1e3
+"""The same for the total energy: so much, and so much for each row of the cache."""
 
 
 class Session:
@@ -76,8 +77,7 @@ class Session:
                 f"{units}; use `units {metadata.units}` or convert the model again"
             )
         known = metadata.elements
-        unknown = [e for e in elements if known is not None and e not in known]
-        if unknown:
+        if known is not None and (unknown := [e for e in elements if e not in known]):
             raise ModelFileError(
                 f"{model_file}: the model knows the elements {' '.join(known)}, not "
                 f"{' '.join(unknown)}; correct the elements of pair_coeff, or map the type to NULL"
@@ -87,7 +87,7 @@ class Session:
         self.overlap = float(metadata.overlap or 0.0)
         self.differentiable = model.vjp_order >= 1
         self.tolerances = TOLERANCES[metadata.precision]
-        self._lost = LOST[metadata.precision]
+        self._large_sum = LARGE_SUM[metadata.precision]
         self._dtype = np.float32 if metadata.precision == "32bit" else np.float64
         self._numbers = tuple(int(number) for number in atomic_numbers(elements))
         self.isolated_energies, readout = _reference(
@@ -244,11 +244,11 @@ class Session:
         change = rows.change(dataclasses.replace(self._model, cache=cache))
         old = cache.msg_sum.at[change.rows].get(mode="fill", fill_value=0)
         before, after = (jnp.max(jnp.abs(sums), axis=1) for sums in (old, patch.cache.msg_sum))
+        scale = jnp.where(rows.scale > 0, rows.scale, jnp.max(after))
         kept = change.occupied & ~change.fresh
-        sound = jnp.all(~kept | (before <= self._lost * jnp.maximum(after, rows.scale)))
-        total = patch.cache.totals[0]
-        limit, factor = LARGE_TOTAL
-        sound &= jnp.abs(cache.totals[0]) <= limit + factor * jnp.abs(total)
+        sound = jnp.all(~kept | (before <= self._large_sum * scale))
+        total, (limit, row_limit) = patch.cache.totals[0], LARGE_ENERGY
+        sound &= jnp.abs(cache.totals[0]) <= limit + row_limit * cache.msg_sum.shape[0]
         return patch, jnp.stack([total, sound.astype(total.dtype)])
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mliap_local.core.table import Index, ParticleId, SystemId, Table
+from mliap_local.core.table import AnyArray, Index, ParticleId, SystemId, Table
 
 P = TypeVar("P")
 S = TypeVar("S")
@@ -37,7 +37,7 @@ class Edges:
     """
 
     indices: Index[ParticleId]
-    shifts: Array
+    shifts: AnyArray
 
     @property
     def size(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from mliap_local import padding
 from mliap_local.core.edges import Edges
@@ -75,7 +76,7 @@ class VesinNeighborList:
         Raises:
             TypeError: called inside a compiled function.
         """
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((particles, changes))):
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((particles, changes))):
             raise TypeError(
                 "this neighbour list runs on the host; call the potential outside jit (it compiles "
                 "its energy by itself), or bring a NearestNeighborList of your own"
@@ -88,9 +89,9 @@ class VesinNeighborList:
             inside = (changed >= 0) & (changed < n)
             changed = changed[inside]
             points = _changed_points(points, changed, _points(changes.data), inside)
-        cells, cutoffs = np.asarray(systems.data.unitcell, float), np.asarray(cutoffs.data, float)
+        cells, radii = np.asarray(systems.data.unitcell, float), np.asarray(cutoffs.data, float)
         found = [_Pairs(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 3), int))]
-        for system, (cell, cutoff) in enumerate(zip(cells, cutoffs, strict=True)):
+        for system, (cell, cutoff) in enumerate(zip(cells, radii, strict=True)):
             members = np.flatnonzero(points.system == system)
             if changed is None:
                 pairs = _all_pairs(points, members, cell, cutoff)
@@ -125,14 +126,20 @@ def _points(data: Any) -> _Points:
 
 
 def _changed_points(old: _Points, changed: np.ndarray, new: _Points, inside: np.ndarray) -> _Points:
-    def write(old_part: np.ndarray | None, new_part: np.ndarray | None) -> np.ndarray | None:
-        if old_part is None or new_part is None:
-            return old_part
+    def write(old_part: np.ndarray, new_part: np.ndarray) -> np.ndarray:
         part = old_part.copy()
         part[changed] = new_part[inside]
         return part
 
-    return _Points(*(write(*parts) for parts in zip(old, new, strict=True)))
+    def groups(old_part: np.ndarray | None, new_part: np.ndarray | None) -> np.ndarray | None:
+        return old_part if old_part is None or new_part is None else write(old_part, new_part)
+
+    return _Points(
+        write(old.positions, new.positions),
+        write(old.system, new.system),
+        groups(old.inclusion, new.inclusion),
+        groups(old.exclusion, new.exclusion),
+    )
 
 
 def _all_pairs(points: _Points, members: np.ndarray, cell: np.ndarray, cutoff: float) -> _Pairs:

@@ -18,6 +18,7 @@ from mliap_local.core.table import Index, SystemId, Table
 
 State = TypeVar("State")
 Data = TypeVar("Data")
+PatchOf = TypeVar("PatchOf", bound="Patch[Any]", covariant=True)
 
 Accept = Table[SystemId, Array]
 """One boolean a system, shape (n_systems,)."""
@@ -94,11 +95,11 @@ class MaskedPatch(Generic[State, Data]):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class WithPatch(Generic[Data, State]):
+class WithPatch(Generic[Data, PatchOf]):
     """A value, and the patch that would make it part of the state."""
 
     data: Data
-    patch: Patch[State]
+    patch: PatchOf
 
 
 def accept_all(n_systems: int) -> Accept:

@@ -83,7 +83,7 @@ class Potential(Protocol[State, Gradients, Hessians, StatePatch]):
 
     def __call__(
         self, state: State, patch: StatePatch | None = None
-    ) -> WithPatch[PotentialOut[Gradients, Hessians], State]: ...
+    ) -> WithPatch[PotentialOut[Gradients, Hessians], Patch[State]]: ...
 
 
 class Composer(Protocol[State, Input]):
@@ -130,7 +130,7 @@ class PotentialFromEnergy(Generic[State, Input, Gradients, Hessians]):
                 "a cached output needs patch_idx_view, which names the systems of its entries"
             )
 
-    def __call__(self, state: State, patch: Any = None) -> WithPatch[PotentialOut, State]:
+    def __call__(self, state: State, patch: Any = None) -> WithPatch[PotentialOut, Patch[State]]:
         """Evaluate a state, or what a patch would make of it.
 
         Args:
@@ -149,6 +149,7 @@ class PotentialFromEnergy(Generic[State, Input, Gradients, Hessians]):
             self.hessian_idx_view(state),
         )
         if self.cache_lens is not None:
+            assert self.patch_idx_view is not None  # see __post_init__
             patches = (MaskedPatch(out, self.patch_idx_view(state), self.cache_lens), *patches)
         return WithPatch(out, ComposedPatch(patches))
 

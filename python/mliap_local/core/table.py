@@ -11,10 +11,14 @@ from typing import Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 Key = TypeVar("Key")
-Data = TypeVar("Data")
+Data = TypeVar("Data", covariant=True)
+
+AnyArray = Array | np.ndarray
+"""Of the host where a caller brings it, of JAX where a kernel made it; kernels take both."""
 
 
 class ParticleId:
@@ -30,7 +34,7 @@ class SystemId:
 class Index(Generic[Key]):
     """Rows of a `Table[Key, ...]`; `indices` is an integer array of any shape."""
 
-    indices: Array
+    indices: AnyArray
 
 
 @jax.tree_util.register_dataclass
@@ -48,7 +52,7 @@ class Table(Generic[Key, Data]):
     def __getitem__(self, index: Index[Key]) -> Data:
         """The named rows; a place outside the table gives its last row (mask it)."""
 
-        def take(leaf: Array) -> Array:
+        def take(leaf: AnyArray) -> Array:
             return jnp.asarray(leaf).at[jnp.asarray(index.indices)].get(mode="clip")
 
         return jax.tree.map(take, self.data)

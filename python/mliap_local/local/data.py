@@ -6,7 +6,7 @@ Declarations, and how a patch is written. Evaluates no energy.
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from os import PathLike
 from typing import Any, Generic, Protocol, TypeVar
 
 import jax
@@ -17,7 +17,7 @@ from jax import Array
 from mliap_local.core.edges import Edges, PointCloud
 from mliap_local.core.lens import Lens
 from mliap_local.core.patch import Accept, accepted_rows
-from mliap_local.core.table import Index, ParticleId, SystemId, Table, WithIndices
+from mliap_local.core.table import AnyArray, Index, ParticleId, SystemId, Table, WithIndices
 from mliap_local.local.layout import EdgeLayout
 
 State = TypeVar("State")
@@ -102,7 +102,7 @@ class LocalMLIAPCache:
     """
 
     node_init: Array | None
-    msg_sum: Array
+    msg_sum: AnyArray
     energies: Array | None = None
     totals: Array | None = None
 
@@ -118,7 +118,7 @@ class LocalMLIAPData:
     cache: of the last settled state.
     """
 
-    cutoff: Table[SystemId, Array]
+    cutoff: Table[SystemId, AnyArray]
     init_function: NodeInitFunction = dataclasses.field(metadata={"static": True})
     edge_function: EdgeFunction = dataclasses.field(metadata={"static": True})
     readout_function: ReadoutFunction = dataclasses.field(metadata={"static": True})
@@ -129,7 +129,9 @@ class LocalMLIAPData:
             object.__setattr__(self, "cutoff", Table(self.cutoff))
 
     @staticmethod
-    def from_zip_file(zip_file: str | Path, n_atoms: int, n_systems: int = 1) -> LocalMLIAPData:
+    def from_zip_file(
+        zip_file: str | PathLike[str], n_atoms: int, n_systems: int = 1
+    ) -> LocalMLIAPData:
         """Read a model file and allocate an empty cache.
 
         Args:

@@ -18,7 +18,7 @@ from jax import Array
 
 from mliap_local.core.edges import Edges
 from mliap_local.core.lens import Lens
-from mliap_local.core.patch import Patch, WithPatch
+from mliap_local.core.patch import WithPatch
 from mliap_local.core.table import Index, SystemId, Table
 from mliap_local.local.data import (
     LocalMLIAPCache,
@@ -30,7 +30,7 @@ from mliap_local.local.layout import AtomTerms, messages
 from mliap_local.local.pairs import pair_change, pair_terms
 
 
-def local_mliap_energy(inp: LocalMLIAPInput) -> WithPatch[Table[SystemId, Array], Patch]:
+def local_mliap_energy(inp: LocalMLIAPInput) -> WithPatch[Table[SystemId, Array], LocalMLIAPPatch]:
     """Full evaluation, or an update where the input has changes.
 
     Args:
@@ -45,7 +45,7 @@ def local_mliap_energy(inp: LocalMLIAPInput) -> WithPatch[Table[SystemId, Array]
 
 def local_mliap_energy_full(
     inp: LocalMLIAPInput,
-) -> WithPatch[Table[SystemId, Array], Patch]:
+) -> WithPatch[Table[SystemId, Array], LocalMLIAPPatch]:
     """Energy of every system from scratch.
 
     Args:
@@ -71,7 +71,7 @@ def full_patch(
 
 def local_mliap_energy_update(
     inp: LocalMLIAPInput,
-) -> WithPatch[Table[SystemId, Array], Patch]:
+) -> WithPatch[Table[SystemId, Array], LocalMLIAPPatch]:
     """Energy of every system after a change, from the cache and what the change touched.
 
     Args:
