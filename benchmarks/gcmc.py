@@ -162,10 +162,9 @@ def compile_nothing(folder: Path) -> Path:
     headers, mpi, version = subprocess.check_output(wheel, text=True).splitlines()
     target = folder / "nothingplugin.so"
     options = ["-O2", "-std=c++17", "-shared", "-fPIC", "-DLAMMPS_SMALLBIG", "-DMPICH_SKIP_MPICXX"]
-    subprocess.check_call(
-        ["g++", *options, f'-DVERSION="{version}"', "-isystem", headers, "-isystem", mpi]
-        + [str(HERE / "nothing_plugin.cpp"), "-o", str(target)]
-    )
+    options += [f'-DVERSION="{version}"', "-isystem", headers, "-isystem", mpi]
+    source = str(HERE / "nothing_plugin.cpp")
+    subprocess.check_call(["g++", *options, source, "-o", str(target)])
     return target
 
 
@@ -229,7 +228,12 @@ def draw(table: dict[int, dict[str, float]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7.5, 5.5))
-    colours = {"native": "black", "eam": "tab:blue", "neural64": "tab:red", "neural32": "tab:orange"}
+    colours = {
+        "native": "black",
+        "eam": "tab:blue",
+        "neural64": "tab:red",
+        "neural32": "tab:orange",
+    }
     sizes = list(table)
     for name in next(iter(table.values())):
         if name.startswith("bare") or name == "LAMMPS alone, neural":

@@ -35,7 +35,8 @@ def run(style: str, ideal: bool, cells: int, every: int, trials: int, steps: int
 velocity all create {TEMPERATURE} 4711
 timestep 0.0005
 fix integrate all nve
-fix gas hydrogen gcmc {every} {trials} {trials} 2 99 {TEMPERATURE} {mu} 0.5 full_energy group hydrogen
+fix gas hydrogen gcmc {every} {trials} {trials} 2 99 {TEMPERATURE} {mu} 0.5 &
+  full_energy group hydrogen
 run {every + 2}
 log {log}
 run {steps}
@@ -67,8 +68,15 @@ def main() -> None:
             for variant in VARIANTS:
                 style, ideal = available[variant]
                 slow = "cache no" in variant or variant == "native"
-                row = run(style, ideal, arguments.cells, every, trials,
-                          steps // 4 if slow and every == 1 else steps, folder)
+                row = run(
+                    style,
+                    ideal,
+                    arguments.cells,
+                    every,
+                    trials,
+                    steps // 4 if slow and every == 1 else steps,
+                    folder,
+                )
                 table[title][variant] = row
                 cells = [f"{row['steps per second']:.2f}"] + [f"{row[s]:.0f}" for s in SECTIONS]
                 print(f"| {variant} | " + " | ".join(cells) + " |", flush=True)

@@ -109,12 +109,17 @@ def shares(cells: int, model: Path) -> dict[str, float]:
     lmp.command(f"run {steps} pre no post no")
     total = (time.perf_counter() - begin) / steps
     lmp.close()
-    return {"step": total, "JAX": sum(booked) / steps, "LAMMPS and bridge": total - sum(booked) / steps}
+    return {
+        "step": total,
+        "JAX": sum(booked) / steps,
+        "LAMMPS and bridge": total - sum(booked) / steps,
+    }
 
 
 def peak_memory(cells: int, model: Path) -> float:
     """Peak memory (MiB) of a process of its own that runs steps."""
-    code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import md; md.report({cells}, {str(model)!r})"
+    call = f"import md; md.report({cells}, {str(model)!r})"
+    code = f"import sys; sys.path.insert(0, {str(HERE)!r}); {call}"
     return float(subprocess.check_output([sys.executable, "-c", code], text=True).split()[-1])
 
 

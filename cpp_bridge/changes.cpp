@@ -1,3 +1,5 @@
+/* What changes.h declares: states remembered, compared and matched point by point. */
+
 #include "changes.h"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+/* What fix_mliap_local.h declares: notes where in a step LAMMPS is, and shows counters. */
+
 #include "fix_mliap_local.h"
 
 #include "comm.h"
@@ -35,6 +37,12 @@ void FixMLIAPLocal::init()
     error->all(FLERR,
                "fix mliap_local belongs to a pair style mliap_local, which makes it by "
                "itself: remove the line");
+}
+
+void FixMLIAPLocal::setup_post_neighbor()
+{
+  forces_due();
+  pair->list_is_old();    // LAMMPS counts builds from 0 again at each setup, and rerun has many
 }
 
 /* Monte Carlo fixes work in PRE_EXCHANGE: after this and before POST_NEIGHBOR, with a list that

@@ -14,7 +14,7 @@ class FixMLIAPLocal : public Fix {
 
   int setmask() override;
   void init() override;
-  void setup_post_neighbor() override { forces_due(); }
+  void setup_post_neighbor() override;
   void post_integrate() override;
   void post_integrate_respa(int, int) override { post_integrate(); }
   void post_neighbor() override { forces_due(); }

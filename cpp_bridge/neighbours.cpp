@@ -1,3 +1,5 @@
+/* What neighbours.h declares: loops over atoms and lists, and no decisions. */
+
 #include "neighbours.h"
 
 #include <algorithm>

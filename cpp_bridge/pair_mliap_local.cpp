@@ -1,3 +1,5 @@
+/* What pair_mliap_local.h declares: the commands, the list, the calls, and what is added up. */
+
 #include "pair_mliap_local.h"
 
 #include "atom.h"
@@ -224,6 +226,10 @@ void PairMLIAPLocal::init_style()
                    "Pair style mliap_local counts all pairs, also bonded ones: expected "
                    "special_bonds lj 1 1 1, got {} {} {}; use special_bonds lj/coul 1 1 1",
                    force->special_lj[1], force->special_lj[2], force->special_lj[3]);
+  if (utils::strmatch(update->integrate_style, "^verlet/split"))
+    error->all(FLERR,
+               "Pair style mliap_local cannot tell steps from trials in run_style "
+               "verlet/split; use run_style verlet");
   if (neighbor->includegroup)
     error->all(FLERR,
                "Pair style mliap_local needs the neighbours of all atoms, but neigh_modify "
@@ -260,6 +266,15 @@ double PairMLIAPLocal::init_one(int i, int j)
 void PairMLIAPLocal::check_exclusions()
 {
   exclusions_checked_ = true;
+  if (!modify->get_fix_by_style("^sgcmc").empty())
+    for (const auto &fix : modify->get_fix_list())
+      if (fix->time_integrate)
+        error->all(
+            FLERR,
+            "fix sgcmc adds the forces of its trials to those of the step for all pair "
+            "styles without energies of single atoms, mliap_local too, but fix {} integrates "
+            "them; run fix sgcmc and dynamics in turns",
+            fix->id);
   std::string hidden;
   if (neighbor->nex_type) hidden = "type";
   if (neighbor->nex_mol) hidden = "molecule";

@@ -29,6 +29,7 @@ class PairMLIAPLocal : public Pair {
   void compute(int, int) override;
   double memory_usage() override;
 
+  void list_is_old() { list_built_ = -1; }
   double counter(int which) const { return counters_[which]; }
 
  private:

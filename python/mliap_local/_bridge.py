@@ -19,7 +19,14 @@ _sessions: dict[int, Any] = {}
 _numbers = count(1)  # 0 would look like a struct that nobody filled
 
 
-@ffi.def_extern()
+def _interrupted(kind, exception, trace):
+    """A Ctrl-C between C's call and the function's own `try`; 0 is returned anyway."""
+    arguments = trace.tb_frame.f_locals if trace else {}
+    if "error" in arguments:
+        _failed(exception, arguments["error"], arguments["error_size"])
+
+
+@ffi.def_extern(onerror=_interrupted)
 def mliap_local_open(settings, model, error, error_size):
     try:
         wanted = {
@@ -47,7 +54,7 @@ def mliap_local_open(settings, model, error, error_size):
         return _failed(exception, error, error_size)
 
 
-@ffi.def_extern()
+@ffi.def_extern(onerror=_interrupted)
 def mliap_local_full(instance, rows, result, error, error_size):
     try:
         session = _session(instance)
@@ -66,7 +73,7 @@ def mliap_local_full(instance, rows, result, error, error_size):
         return _failed(exception, error, error_size)
 
 
-@ffi.def_extern()
+@ffi.def_extern(onerror=_interrupted)
 def mliap_local_update(instance, change, result, error, error_size):
     try:
         session = _session(instance)
@@ -87,7 +94,7 @@ def mliap_local_update(instance, change, result, error, error_size):
         return _failed(exception, error, error_size)
 
 
-@ffi.def_extern()
+@ffi.def_extern(onerror=_interrupted)
 def mliap_local_close(instance, error, error_size):
     try:
         if instance:  # 0 names no model: interpreter.cpp asks in this way whether we are here

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +79,7 @@ class NeighbourRows:
 
     def _evaluate(self, function: Callable[[_Block], tuple[Array, ...]]) -> tuple[Array, ...]:
         """Apply a function to each block in use and put its results together."""
-        arrays = _Block(self.species, self.neighbour_species, self.r_ij)
+        arrays = (self.species, self.neighbour_species, self.r_ij)
 
         def block_at(start: Array | int) -> _Block:
             return _Block(
@@ -159,8 +159,9 @@ class ChangedRows:
     def change(self, config: LocalMLIAPData) -> RowChange:
         """Unpack."""
         begins = self.sections(self.capacity)
+        packed = cast(Array, self.packed)  # the host only packs: here it is traced
         counts, row, species, receivers, senders, vectors = (
-            self.packed[begin:end] for begin, end in itertools.pairwise(begins)
+            packed[begin:end] for begin, end in itertools.pairwise(begins)
         )
         n_rows, n_changed, n_edges, n_deleted = counts[:4].astype(jnp.int32)
         species, senders = species.astype(jnp.int32), senders.astype(jnp.int32)

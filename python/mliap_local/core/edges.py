@@ -45,11 +45,11 @@ class Edges:
         return self.indices.indices.shape[0]
 
     @property
-    def receivers(self) -> Array:
+    def receivers(self) -> AnyArray:
         return self.indices.indices[:, 0]
 
     @property
-    def senders(self) -> Array:
+    def senders(self) -> AnyArray:
         return self.indices.indices[:, 1]
 
     def present(self, n_particles: int) -> Array:

@@ -7,14 +7,14 @@ and only for the systems that accepted. Many proposals can thus be tried from on
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from mliap_local.core.lens import Lens
-from mliap_local.core.table import Index, SystemId, Table
+from mliap_local.core.table import AnyArray, Index, SystemId, Table
 
 State = TypeVar("State")
 Data = TypeVar("Data")
@@ -107,7 +107,7 @@ def accept_all(n_systems: int) -> Accept:
     return Table(jnp.ones((n_systems,), bool))
 
 
-def accepted_rows(accept: Accept, system_index: Array) -> Array:
+def accepted_rows(accept: Accept, system_index: AnyArray) -> Array:
     """Whether each row's system accepts; a row of no system never does.
 
     A plain `accept[system_index]` would clamp the place of an emptied row to the last system, and
@@ -120,4 +120,5 @@ def accepted_rows(accept: Accept, system_index: Array) -> Array:
         Booleans, shape (n_rows,).
     """
     inside = (system_index >= 0) & (system_index < accept.size)
-    return inside & jnp.asarray(accept.data).at[system_index].get(mode="clip")
+    verdicts = jnp.asarray(accept.data).at[system_index].get(mode="clip")
+    return cast(Array, inside & verdicts)  # with one operand of JAX, so is the result

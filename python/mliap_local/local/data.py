@@ -102,7 +102,7 @@ class LocalMLIAPCache:
     """
 
     node_init: Array | None
-    msg_sum: AnyArray
+    msg_sum: Array
     energies: Array | None = None
     totals: Array | None = None
 
@@ -173,7 +173,8 @@ def empty_cache(model: LocalMLIAPData, n_atoms: int, n_systems: int = 1) -> Loca
 
 def total_dtype() -> Any:
     """float64, or an error where JAX was told to do without."""
-    if not jax.config.jax_enable_x64:
+    options: Any = jax.config  # it gets its attributes at run time
+    if not options.jax_enable_x64:
         raise RuntimeError(
             "mliap_local sums energies in float64, but this JAX runs without it; "
             'call jax.config.update("jax_enable_x64", True) before the first evaluation'
@@ -242,11 +243,16 @@ class LocalMLIAPPatch(Generic[State]):
             def write(old_leaf: Array, new_leaf: Array) -> Array:
                 return old_leaf.at[rows].set(new_leaf.astype(old_leaf.dtype), mode="drop")
 
+        assert new.energies is not None and new.totals is not None  # only a place holder has none
         # A place holder has no energies: systems that do not accept their first ones have none.
         energies = jnp.zeros_like(new.energies) if old.energies is None else old.energies
         totals = jnp.full_like(new.totals, jnp.nan) if old.totals is None else old.totals
+        node_init = None
+        if new.node_init is not None:
+            assert old.node_init is not None, "the state's cache has no place for embeddings"
+            node_init = write(old.node_init, new.node_init)
         written = LocalMLIAPCache(
-            node_init=None if new.node_init is None else write(old.node_init, new.node_init),
+            node_init=node_init,
             msg_sum=write(old.msg_sum, new.msg_sum),
             energies=write(energies, new.energies),
             totals=jnp.where(accept.data, new.totals, totals),

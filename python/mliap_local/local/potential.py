@@ -25,7 +25,7 @@ from mliap_local.core.potential import (
     Sum,
     Summand,
 )
-from mliap_local.core.table import Index, ParticleId, SystemId, Table, WithIndices
+from mliap_local.core.table import AnyArray, Index, ParticleId, SystemId, Table, WithIndices
 from mliap_local.local.data import LocalMLIAPCache, LocalMLIAPData, LocalMLIAPInput
 from mliap_local.local.energy import local_mliap_energy
 
@@ -86,7 +86,7 @@ class LocalMLIAPComposer(Generic[State, P, S, Ptch]):
 
     particles: View[State, Table[ParticleId, P]]
     systems: View[State, Table[SystemId, S]]
-    cutoffs: View[State, Table[SystemId, Array]]
+    cutoffs: View[State, Table[SystemId, AnyArray]]
     neighborlist: View[State, NearestNeighborList]
     model: Lens[State, LocalMLIAPData]
     probe: Probe | None
@@ -139,7 +139,7 @@ class LocalMLIAPComposer(Generic[State, P, S, Ptch]):
 def make_local_mliap_potential(
     particles_view: View[State, Table[ParticleId, P]],
     systems_view: View[State, Table[SystemId, S]],
-    cutoffs_view: View[State, Table[SystemId, Array]],
+    cutoffs_view: View[State, Table[SystemId, AnyArray]],
     neighborlist_view: View[State, NearestNeighborList],
     model_lens: Lens[State, LocalMLIAPData],
     probe: Probe | None,
