@@ -36,7 +36,7 @@ demo: $(VENV)/installed
 	$(VENV)/bin/python lammps_examples/demo.py
 
 test: $(VENV)/installed
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/linted
 	$(VENV)/bin/ruff check .

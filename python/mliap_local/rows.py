@@ -7,6 +7,7 @@ position, tag or ghost atom gets here. Pure functions; padding is another file's
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from typing import NamedTuple, cast
@@ -142,6 +143,7 @@ class ChangedRows:
     capacity: tuple[int, int] = dataclasses.field(metadata={"static": True})
 
     @staticmethod
+    @functools.cache
     def sections(capacity: tuple[int, int]) -> list[int]:
         """Where counts, rows, species, receivers, senders and vectors begin, and the length."""
         rows, edges = capacity

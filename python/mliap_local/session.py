@@ -51,6 +51,7 @@ class Session:
         self._proposal: LocalMLIAPPatch | None = None
         self._rows = self._width = self._cache_rows = 0
         self._scale = 0.0
+        self._default_device = kernels.device == jax.local_devices()[0]
         self._energy, self._forces = kernels.energy, kernels.forces
         self._update, self._settle, self._keep = kernels.update, kernels.settle, kernels.resize
 
@@ -154,7 +155,7 @@ class Session:
 
     def _on_device(self) -> Any:
         """Where kernels run; nothing to say, and no time to lose, where it is the default."""
-        if self._kernels.device == jax.local_devices()[0]:
+        if self._default_device:
             return contextlib.nullcontext()
         return jax.default_device(self._kernels.device)
 
