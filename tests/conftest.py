@@ -6,6 +6,7 @@ LAMMPS is started once and cleared before each use: starting it, and JAX with it
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +71,13 @@ class Runner:
     def vector(self, length: int = 6, fix: str = "mliap_local") -> list[float]:
         """The counters of the pair style."""
         return [self.lmp.extract_fix(fix, 0, 1, k) for k in range(length)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts() -> None:
+    """A shell that starts the tests in the background lets their children ignore Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
