@@ -17,8 +17,10 @@
 #include "utils.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
+#include <thread>
 
 using namespace LAMMPS_NS;
 using mliap_local::Changes;
@@ -423,10 +425,9 @@ double PairMLIAPLocal::full(const Points &now, bool keep, bool forces, bool atom
 {
   for (int k = 0; k < 3 * now.n_own; k++)
     if (!std::isfinite(now.x[k]))
-      error->one(FLERR,
-                 "Pair style mliap_local: expected finite positions, got {} in atom {}; "
-                 "check the input, the time step and overlapping atoms",
-                 now.x[k], atom->tag[k / 3]);
+      stop(fmt::format("Pair style mliap_local: expected finite positions, got {} in atom {}; "
+                       "check the input, the time step and overlapping atoms",
+                       now.x[k], atom->tag[k / 3]));
   mliap_local::collect_rows(now, neighbour_list(), cutoff_, rows_);
   mliap_local_rows rows{now.n_own,         rows_.width, now.species, rows_.neighbour_species.data(),
                         rows_.r_ij.data(), keep};
@@ -454,21 +455,31 @@ void PairMLIAPLocal::watch_drift(double incremental, double full, int n_atoms)
       : tolerance_ * std::max(n_atoms, 1) + relative_tolerance_ * std::fabs(full);
   counters_[DRIFT] = std::max(counters_[DRIFT], drift);
   if (!(drift <= tolerance))
-    error->one(FLERR,
-               "Pair style mliap_local: incremental energy {:.15g} and full energy {:.15g} "
-               "differ by {:.3g}, more than the tolerance {:.3g}; use cache no, a smaller refresh, "
-               "or a larger tolerance with verify N tolerance",
-               incremental, full, drift, tolerance);
+    stop(fmt::format(
+        "Pair style mliap_local: incremental energy {:.15g} and full energy {:.15g} "
+        "differ by {:.3g}, more than the tolerance {:.3g}; use cache no, a smaller refresh, "
+        "or a larger tolerance with verify N tolerance",
+        incremental, full, drift, tolerance));
 }
 
 /* The first line is the error; what follows a blank line is Python's traceback, for the log. */
 void PairMLIAPLocal::failed(const char *text)
 {
   const std::string all = text;
-  utils::flush_buffers(lmp);
   const std::size_t blank = all.find("\n\n");
   if (blank != std::string::npos) utils::logmesg(lmp, all.substr(blank + 2) + "\n");
-  error->one(FLERR, all.substr(0, blank));
+  stop(all.substr(0, blank));
+}
+
+/* An error of this process alone, which ends all. What the others' launcher has not passed on when
+   it aborts is lost, so a process that does not write the log says its words early. */
+void PairMLIAPLocal::stop(const std::string &text)
+{
+  if (comm->me != 0) {
+    fputs(fmt::format("ERROR on proc {}: {}\n", comm->me, text).c_str(), stderr);
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  }
+  error->one(FLERR, text);
 }
 
 double PairMLIAPLocal::memory_usage()

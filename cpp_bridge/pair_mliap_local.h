@@ -50,6 +50,7 @@ class PairMLIAPLocal : public Pair {
   void watch_drift(double incremental, double full, int n_atoms);
   mliap_local::Changes::Answer compare(const mliap_local::Points &, double overlap);
   [[noreturn]] void failed(const char *text);
+  [[noreturn]] void stop(const std::string &text);
 
   // keywords of pair_style
   bool cache_, forces_, relative_;
