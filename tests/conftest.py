@@ -176,3 +176,20 @@ mass 2 1.008
 set atom 1*{hydrogen} type 2
 displace_atoms all random {jitter} {jitter} {jitter} 4711
 """
+
+
+# a rigid molecule of two atoms, as the molecule command reads it
+DIMER = """two atoms
+
+2 atoms
+
+Coords
+
+1 -0.4 0 0
+2 0.4 0 0
+
+Types
+
+1 2
+2 2
+"""

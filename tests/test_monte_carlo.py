@@ -13,25 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import nickel, potentials
+from conftest import DIMER, nickel, potentials
 
 COUNTERS = ("full", "incremental", "forces", "drift", "compilations", "overlaps")
 HOT = 5000  # Kelvin: the energies of the random model are of that order
 GROUPS = "group gas type 2\ngroup host type 1\nthermo 1000\n"
-DIMER = """two atoms
-
-2 atoms
-
-Coords
-
-1 -0.4 0 0
-2 0.4 0 0
-
-Types
-
-1 2
-2 2
-"""
 
 
 def style(path: str, words: str = "verify 1", elements: str = "Ni H") -> str:

@@ -10,25 +10,12 @@ import math
 
 import numpy as np
 import pytest
+from conftest import DIMER
 
 BOX = "units lj\nregion box block 0 6 0 6 0 6\ncreate_box 2 box\n"
 BOX += "mass * 1\ngroup gas type 2\nthermo 0\n"
 VOLUME = 216.0
 T = 2.0
-DIMER = """two atoms
-
-2 atoms
-
-Coords
-
-1 -0.4 0 0
-2 0.4 0 0
-
-Types
-
-1 2
-2 2
-"""
 
 
 @pytest.fixture(scope="module")
