@@ -47,18 +47,17 @@ struct mliap_local_rows {
 
 /* The difference between the settled state and a proposed one: an incremental evaluation. */
 struct mliap_local_change {
-  int accepted;              /* 1: first settle the proposal of the last mliap_local_update */
-  int n_rows;                /* rows whose energy may differ, each named once */
-  int n_changed;             /* the first of them hold an atom that is new, moved, retyped or gone;
-                                their message sums start from nothing */
-  const int *row;            /* [n_rows] rows of the cache; may lie beyond those filled so far */
-  const int *species;        /* [n_rows] in the proposed state; -1 leaves the row empty */
-  int n_edges;               /* edges of the proposed state that touch a changed atom; none twice */
-  int n_edges_deleted;       /* edges of the settled state that a row not changed received from a
-                                changed atom; they follow the n_edges in the arrays below */
-  const int *receiver;       /* [edges] place in `row` of the receiving atom */
-  const int *sender_species; /* [edges] */
-  const double *r_ij;        /* [edges * 3] */
+  int accepted;         /* 1: first settle the proposal of the last mliap_local_update */
+  int cache_rows;       /* rows of the cache that the proposed state needs; may be more than so far */
+  const double *packed; /* [room] everything else, one record after another; integers as doubles:
+    n_rows, n_changed, n_edges, n_edges_deleted
+    for each row whose energy may differ, each named once: its place in the cache, and its species
+      in the proposed state (-1 leaves the row empty). The first n_changed hold an atom that is new,
+      moved, retyped or gone; their message sums start from nothing
+    for each edge: the receiver's place among these rows, the sender's species, r_ij. First the
+      n_edges of the proposed state that touch a changed atom, none twice; then n_edges_deleted of
+      the settled state that a row not changed received from a changed atom */
+  int room;             /* values that may be read there; those behind the records are 0 */
 };
 
 /* What comes back. Arrays that are NULL are not wanted. */

@@ -10,14 +10,26 @@ namespace mliap_local {
 
 namespace {
 
-/* Points compared at once: most have not changed, and memcmp is as fast as memory. */
-constexpr int BLOCK = 64;
 /* How far two lists of ghosts may be out of step where atoms came between or went. */
 constexpr int LOOK_AHEAD = 16;
 /* Fewer own atoms than this are never too many for an incremental evaluation. */
 constexpr int FEW = 32;
 /* Beyond this fraction of the own atoms a full evaluation costs no more. */
 constexpr int FRACTION = 8;
+/* Values of a row and of an edge in mliap_local_change. */
+constexpr int ROW = 2, EDGE = 5;
+/* Room behind the records, so that Python need not copy them to pad them: its sizes are 64 rows or
+   more, and up to 1.5 times what is needed. */
+constexpr std::size_t LEAST_ROOM = 1024, ROOM_FACTOR = 2;
+
+/* Points that contribute nothing are alike wherever they are. */
+bool same(const double *a, int species_a, const double *b, int species_b, double tolerance)
+{
+  if (species_a != species_b) return false;
+  if (species_a < 0) return true;
+  return std::fabs(a[0] - b[0]) <= tolerance && std::fabs(a[1] - b[1]) <= tolerance &&
+      std::fabs(a[2] - b[2]) <= tolerance;
+}
 
 }    // namespace
 
@@ -26,16 +38,23 @@ void Changes::forget()
   remembers_ = proposes_ = settled_unsent_ = false;
 }
 
+Changes::View Changes::view(const Points &points, int part)
+{
+  if (part == OWN) return {points.x, points.species, points.n_own};
+  return {points.x + 3 * static_cast<std::size_t>(points.n_own), points.species + points.n_own,
+          points.n_all - points.n_own};
+}
+
 void Changes::settle(const Points &points, double energy)
 {
-  settled_.n_own = points.n_own;
-  settled_.n_all = points.n_all;
-  settled_.x.assign(points.x, points.x + 3 * static_cast<std::size_t>(points.n_all));
-  settled_.species.assign(points.species, points.species + points.n_all);
-  settled_.row.resize(points.n_own);
-  for (int k = 0; k < points.n_own; k++) settled_.row[k] = points.species[k] < 0 ? -1 : k;
-  settled_.energy = energy;
-  settled_.cached = true;
+  for (int p = 0; p < PARTS; p++) {
+    const View now = view(points, p);
+    part_[p].settled.assign(now.x, now.species, now.n);
+  }
+  for (int k = 0; k < points.n_own; k++)
+    if (points.species[k] >= 0) part_[OWN].settled.set_row(k, k);
+  settled_energy_ = energy;
+  settled_cached_ = true;
   n_rows_ = points.n_own;
   free_rows_.clear();
   remembers_ = true;
@@ -46,85 +65,99 @@ void Changes::settle(const Points &points, double energy)
 Changes::Answer Changes::compare(const Points &points, double cutoff, double tolerance,
                                  double overlap)
 {
+  const auto nothing_differs = [&]() {
+    return part_[OWN].gone.empty() && part_[OWN].come.empty() && part_[GHOSTS].gone.empty() &&
+        part_[GHOSTS].come.empty();
+  };
   tolerance_ = tolerance;
   if (!remembers_ || !find_difference(points)) return Answer::unknown;
-  if (difference_.gone.empty() && difference_.come.empty()) return Answer::settled;
-  if (proposes_ && settle_proposal_if_nearer(points) && difference_.gone.empty() &&
-      difference_.come.empty())
-    return Answer::proposed;
+  if (nothing_differs()) return Answer::settled;
+  if (proposes_ && settle_proposal_if_nearer(points) && nothing_differs()) return Answer::proposed;
   return describe(points, cutoff, overlap);
 }
 
-/* Points that contribute nothing are alike wherever they are. */
-bool Changes::same(const double *a, int species_a, const double *b, int species_b) const
+/* --- how the points differ from the settled state ---------------------------------------------- */
+
+bool Changes::same_at(const Part &part, int settled, const View &now, int place) const
 {
-  if (species_a != species_b) return false;
-  if (species_a < 0) return true;
-  return std::fabs(a[0] - b[0]) <= tolerance_ && std::fabs(a[1] - b[1]) <= tolerance_ &&
-      std::fabs(a[2] - b[2]) <= tolerance_;
+  return same(part.settled.x(settled), *part.settled.species(settled), now.x + 3 * place,
+              now.species[place], tolerance_);
 }
 
-/* The difference between the settled state and the points; false if it is large. */
+/* Most points have not changed, and memcmp is as fast as memory. */
+bool Changes::equal_run(const Part &part, int settled, const View &now, int place, int size) const
+{
+  return !std::memcmp(part.settled.x(settled), now.x + 3 * place, sizeof(double) * 3 * size) &&
+      !std::memcmp(part.settled.species(settled), now.species + place, sizeof(int) * size);
+}
+
+void Changes::leave(Part &part, int place)
+{
+  if (*part.settled.species(place) >= 0) part.gone.push_back(place);
+}
+
+void Changes::enter(Part &part, const View &now, int place)
+{
+  part.touched.push_back({place, -1});
+  if (now.species[place] >= 0) part.come.push_back(place);
+}
+
+int &Changes::touched_row(Part &part, int place)
+{
+  const auto before = [](const Touched &touched, int place) { return touched.place < place; };
+  return std::lower_bound(part.touched.begin(), part.touched.end(), place, before)->row;
+}
+
+/* False if the difference is large. */
 bool Changes::find_difference(const Points &points)
 {
-  const State &old = settled_;
-  std::vector<int> &gone = difference_.gone, &come = difference_.come;
-  gone.clear();
-  come.clear();
+  for (Part &part : part_) {
+    part.gone.clear();
+    part.come.clear();
+    part.touched.clear();
+    part.in_order = true;
+  }
   const std::size_t few = std::max(FEW, points.n_own / FRACTION);
+  return compare_own(view(points, OWN), few) && compare_ghosts(view(points, GHOSTS), 32 * few);
+}
 
-  const auto lost = [&](int place) {
-    if (old.species[place] >= 0) gone.push_back(place);
-  };
-  const auto found = [&](int place) {
-    if (points.species[place] >= 0) come.push_back(place);
-  };
-  const auto same_at = [&](int a, int b) {
-    return same(&old.x[3 * a], old.species[a], points.x + 3 * b, points.species[b]);
-  };
-  const auto equal_block = [&](int a, int b, int size) {
-    return !std::memcmp(&old.x[3 * a], points.x + 3 * b, sizeof(double) * 3 * size) &&
-        !std::memcmp(&old.species[a], points.species + b, sizeof(int) * size);
-  };
-
-  /* Own atoms keep their places but for the few that were inserted, deleted or migrated. */
-  const int common = std::min(old.n_own, points.n_own);
-  row_now_.resize(points.n_own);
-  std::copy(old.row.begin(), old.row.begin() + common, row_now_.begin());
-  for (int k = 0; k < common;) {
-    const int size = std::min(BLOCK, common - k);
-    if (!equal_block(k, k, size))
-      for (int at = k; at < k + size; at++)
-        if (!same_at(at, at)) {
-          lost(at);
-          found(at);
-          row_now_[at] = -1;
-        }
-    if (come.size() + gone.size() > 4 * few) return false;
-    k += size;
+/* Own atoms keep their places but for the few that were inserted, deleted or migrated. */
+bool Changes::compare_own(const View &now, std::size_t few)
+{
+  Part &own = part_[OWN];
+  const auto many = [&]() { return own.gone.size() + own.come.size() > 4 * few; };
+  const int common = std::min(own.settled.size(), now.n);
+  for (int begin = 0; begin < common && !many(); begin += PointList::RUN) {
+    const int end = std::min(begin + PointList::RUN, common);
+    if (equal_run(own, begin, now, begin, end - begin)) continue;
+    for (int k = begin; k < end; k++)
+      if (!same_at(own, k, now, k)) {
+        leave(own, k);
+        enter(own, now, k);
+      }
   }
-  for (int k = common; k < old.n_own; k++) lost(k);
-  for (int k = common; k < points.n_own; k++) {
-    found(k);
-    row_now_[k] = -1;
-  }
-  if (come.size() + gone.size() > 4 * few) return false;
-  match(points, 0, 0, true);
-  if (come.size() > few || gone.size() > few) return false;
+  for (int k = common; k < own.settled.size() && !many(); k++) leave(own, k);
+  for (int k = common; k < now.n && !many(); k++) enter(own, now, k);
+  if (many()) return false;
+  match(own, now);
+  return own.come.size() <= few && own.gone.size() <= few;
+}
 
-  /* Ghosts keep their order, but one that comes or goes shifts all behind it. */
-  const std::size_t own_gone = gone.size(), own_come = come.size();
-  const std::size_t many = 32 * few;
-  int a = old.n_own, b = points.n_own;
-  while (a < old.n_all && b < points.n_all) {
-    const int size = std::min({BLOCK, old.n_all - a, points.n_all - b});
-    if (equal_block(a, b, size)) {
+/* Ghosts keep their order, but one that comes or goes shifts all behind it. */
+bool Changes::compare_ghosts(const View &now, std::size_t many)
+{
+  Part &ghosts = part_[GHOSTS];
+  const int n_settled = ghosts.settled.size();
+  int a = 0, b = 0;
+  while (a < n_settled && b < now.n) {
+    const int size = std::min({PointList::RUN, n_settled - a, now.n - b});
+    if (equal_run(ghosts, a, now, b, size)) {
       a += size;
       b += size;
       continue;
     }
-    for (int step = 0; step < size && a < old.n_all && b < points.n_all; step++) {
-      if (same_at(a, b)) {
+    for (int step = 0; step < size && a < n_settled && b < now.n; step++) {
+      if (same_at(ghosts, a, now, b)) {
         a++;
         b++;
         continue;
@@ -133,285 +166,312 @@ bool Changes::find_difference(const Points &points)
       for (int total = 1, resolved = 0; total <= LOOK_AHEAD && !resolved; total++)
         for (int ahead = 0; ahead <= total; ahead++) {
           const int at_a = a + ahead, at_b = b + total - ahead;
-          if (at_a < old.n_all && at_b < points.n_all && same_at(at_a, at_b)) {
+          if (at_a < n_settled && at_b < now.n && same_at(ghosts, at_a, now, at_b)) {
             skip_a = ahead;
             skip_b = total - ahead;
             resolved = 1;
             break;
           }
         }
-      while (skip_a-- > 0) lost(a++);
-      while (skip_b-- > 0) found(b++);
-      if (come.size() + gone.size() > many) return false;
+      if (skip_a != skip_b) ghosts.in_order = false;
+      while (skip_a-- > 0) leave(ghosts, a++);
+      while (skip_b-- > 0) enter(ghosts, now, b++);
+      if (ghosts.come.size() + ghosts.gone.size() > many) return false;
     }
   }
-  for (; a < old.n_all; a++) lost(a);
-  for (; b < points.n_all; b++) found(b);
-  if (come.size() + gone.size() > many) return false;
-  match(points, own_gone, own_come, false);
+  for (; a < n_settled; a++) leave(ghosts, a);
+  for (; b < now.n; b++) enter(ghosts, now, b);
+  if (ghosts.come.size() + ghosts.gone.size() > many) return false;
+  match(ghosts, now);
   return true;
 }
 
 /* Points that only changed places have not changed: strike them out of the difference. */
-void Changes::match(const Points &points, std::size_t first_gone, std::size_t first_come, bool own)
+void Changes::match(Part &part, const View &now)
 {
-  std::vector<int> &gone = difference_.gone, &come = difference_.come;
-  std::size_t kept_come = first_come;
-  for (std::size_t c = first_come; c < come.size(); c++) {
-    bool struck = false;
-    for (std::size_t g = first_gone; g < gone.size() && !struck; g++) {
-      if (gone[g] < 0) continue;
-      if (same(&settled_.x[3 * gone[g]], settled_.species[gone[g]], points.x + 3 * come[c],
-               points.species[come[c]])) {
-        if (own) row_now_[come[c]] = settled_.row[gone[g]];
-        gone[g] = -1;
-        struck = true;
-      }
+  std::size_t kept = 0;
+  for (const int place : part.come) {
+    const auto g = std::find_if(part.gone.begin(), part.gone.end(), [&](int settled) {
+      return settled >= 0 && same_at(part, settled, now, place);
+    });
+    if (g == part.gone.end()) {
+      part.come[kept++] = place;
+    } else {
+      touched_row(part, place) = part.settled.row(*g);
+      *g = -1;
     }
-    if (!struck) come[kept_come++] = come[c];
   }
-  come.resize(kept_come);
-  gone.erase(std::remove(gone.begin() + first_gone, gone.end(), -1), gone.end());
+  part.come.resize(kept);
+  part.gone.erase(std::remove(part.gone.begin(), part.gone.end(), -1), part.gone.end());
 }
+
+/* --- was the proposal accepted ----------------------------------------------------------------- */
 
 /* If the points are nearer to the proposal than to the settled state, the proposal was accepted:
    it becomes the settled state, and the difference is taken from there. */
 bool Changes::settle_proposal_if_nearer(const Points &points)
 {
-  const std::vector<int> &gone = difference_.gone, &come = difference_.come;
-
-  /* Which points of the proposal are here, and which points here are the proposal's? */
-  std::vector<int> here(proposed_come_.size(), -1);
-  std::vector<char> proposed(come.size(), 0);
-  std::size_t n_here = 0;
-  for (std::size_t q = 0; q < proposed_come_.size(); q++)
-    for (std::size_t c = 0; c < come.size(); c++) {
-      const Point &point = proposed_come_[q];
-      if (proposed[c] || point.own != (come[c] < points.n_own)) continue;
-      if (!same(point.x, point.species, points.x + 3 * come[c], points.species[come[c]])) continue;
-      here[q] = come[c];
-      proposed[c] = 1;
-      n_here++;
-      break;
-    }
-  std::vector<int> both, still_gone, back;
-  std::set_difference(gone.begin(), gone.end(), proposed_gone_.begin(), proposed_gone_.end(),
-                      std::back_inserter(still_gone));
-  std::set_difference(proposed_gone_.begin(), proposed_gone_.end(), gone.begin(), gone.end(),
-                      std::back_inserter(back));
-  const std::size_t from_settled = gone.size() + come.size();
-  const std::size_t from_proposed =
-      still_gone.size() + back.size() + (proposed_come_.size() - n_here) + (come.size() - n_here);
-  if (from_proposed >= from_settled) return false;
-
-  /* The difference from the proposal, as points that are gone and places that have come. */
-  std::vector<Point> now_gone;
-  std::vector<int> now_come;
-  for (int place : still_gone) {
-    const bool own = place < settled_.n_own;
-    const double *x = &settled_.x[3 * place];
-    now_gone.push_back(
-        {{x[0], x[1], x[2]}, settled_.species[place], own ? settled_.row[place] : -1, own});
-  }
-  for (std::size_t q = 0; q < proposed_come_.size(); q++) {
-    if (here[q] < 0)
-      now_gone.push_back(proposed_come_[q]);
-    else if (proposed_come_[q].own)
-      row_now_[here[q]] = proposed_come_[q].row;
-  }
-  for (std::size_t c = 0; c < come.size(); c++)
-    if (!proposed[c]) now_come.push_back(come[c]);
-  for (int place : back) {    // the proposal took it away, and here it is: rare, so just look
-    const bool own = place < settled_.n_own;
-    const int begin = own ? 0 : points.n_own, end = own ? points.n_own : points.n_all;
-    for (int k = begin; k < end; k++)
-      if (same(&settled_.x[3 * place], settled_.species[place], points.x + 3 * k,
-               points.species[k]) &&
-          (!own || row_now_[k] == settled_.row[place]) &&
-          std::find(now_come.begin(), now_come.end(), k) == now_come.end()) {
-        now_come.push_back(k);
-        if (own) row_now_[k] = -1;
+  struct Against {
+    std::vector<int> here;         // of each point of the proposal its place now, -1: nowhere
+    std::vector<char> proposed;    // of each point that has come: was it proposed
+    std::vector<int> still_gone, back;
+  } against[PARTS];
+  std::size_t from_settled = 0, from_proposed = 0;
+  for (int p = 0; p < PARTS; p++) {
+    const Part &part = part_[p];
+    const View now = view(points, p);
+    Against &to = against[p];
+    to.here.assign(part.proposed_come.size(), -1);
+    to.proposed.assign(part.come.size(), 0);
+    std::size_t n_here = 0;
+    for (std::size_t q = 0; q < part.proposed_come.size(); q++)
+      for (std::size_t c = 0; c < part.come.size(); c++) {
+        const Point &point = part.proposed_come[q];
+        const int place = part.come[c];
+        if (to.proposed[c] ||
+            !same(point.x, point.species, now.x + 3 * place, now.species[place], tolerance_))
+          continue;
+        to.here[q] = place;
+        to.proposed[c] = 1;
+        n_here++;
         break;
       }
+    const auto without = [](const std::vector<int> &all, const std::vector<int> &others,
+                            std::vector<int> &rest) {
+      std::set_difference(all.begin(), all.end(), others.begin(), others.end(),
+                          std::back_inserter(rest));
+    };
+    without(part.gone, part.proposed_gone, to.still_gone);
+    without(part.proposed_gone, part.gone, to.back);
+    from_settled += part.gone.size() + part.come.size();
+    from_proposed += to.still_gone.size() + to.back.size() + part.proposed_come.size() +
+        part.come.size() - 2 * n_here;
   }
-  std::sort(now_come.begin(), now_come.end());
+  if (from_proposed >= from_settled) return false;
 
+  for (int p = 0; p < PARTS; p++) {
+    Part &part = part_[p];
+    const View now = view(points, p);
+    std::vector<Point> gone;
+    std::vector<int> come;
+    for (const int place : against[p].still_gone) gone.push_back(part.settled.at(place));
+    for (std::size_t q = 0; q < part.proposed_come.size(); q++)
+      if (against[p].here[q] < 0)
+        gone.push_back(part.proposed_come[q]);
+      else
+        touched_row(part, against[p].here[q]) = part.proposed_come[q].row;
+    for (std::size_t c = 0; c < part.come.size(); c++)
+      if (!against[p].proposed[c]) come.push_back(part.come[c]);
+    for (const int place : against[p].back)
+      if (const int at = place_of(part, place, now, come); at >= 0) come.push_back(at);
+    std::sort(come.begin(), come.end());
+    rewrite(part, now, gone, come);
+  }
   free_rows_.resize(free_rows_.size() - proposed_taken_);
   free_rows_.insert(free_rows_.end(), proposed_emptied_.begin(), proposed_emptied_.end());
   n_rows_ = proposed_rows_;
-  write_settled(points, now_gone, now_come);
-  settled_.energy = proposed_energy_;
-  settled_.cached = proposed_cached_;
+  settled_energy_ = proposed_energy_;
+  settled_cached_ = proposed_cached_;
   proposes_ = false;
   settled_unsent_ = proposed_cached_;
   accepted_++;
   return true;
 }
 
-/* The settled state, written in the order of the points so that the next comparison runs straight
-   through: the points without those that came, and those that are gone in their places. */
-void Changes::write_settled(const Points &points, const std::vector<Point> &gone,
-                            const std::vector<int> &come)
+/* Where a settled point that has not changed is now. That is asked of points which the proposal
+   took away and which are back, and seldom: so just look. */
+int Changes::place_of(const Part &part, int settled, const View &now,
+                      const std::vector<int> &taken) const
 {
-  State &next = scratch_;
-  next.x.clear();
-  next.species.clear();
-  next.row.clear();
-  difference_.gone.clear();
-  difference_.come = come;
-
-  const auto copy = [&](int begin, int end, bool own) {
-    next.x.insert(next.x.end(), points.x + 3 * begin, points.x + 3 * end);
-    next.species.insert(next.species.end(), points.species + begin, points.species + end);
-    if (own) next.row.insert(next.row.end(), row_now_.begin() + begin, row_now_.begin() + end);
-  };
-  const auto put = [&](const Point &point) {
-    difference_.gone.push_back(static_cast<int>(next.species.size()));
-    next.x.insert(next.x.end(), point.x, point.x + 3);
-    next.species.push_back(point.species);
-    if (point.own) next.row.push_back(point.row);
-  };
-  const auto part = [&](int begin, int end, bool own) {
-    std::size_t g = 0;
-    const auto next_gone = [&]() -> const Point * {
-      while (g < gone.size() && gone[g].own != own) g++;
-      return g < gone.size() ? &gone[g++] : nullptr;
-    };
-    for (int place : come) {
-      if (place < begin || place >= end) continue;
-      copy(begin, place, own);
-      if (const Point *point = next_gone()) {
-        put(*point);
-      } else if (own) {    // keep the atoms behind it in their places
-        copy(place, place + 1, own);
-        next.species.back() = next.row.back() = -1;
-      }
-      begin = place + 1;
-    }
-    copy(begin, end, own);
-    while (const Point *point = next_gone()) put(*point);
-  };
-  part(0, points.n_own, true);
-  next.n_own = static_cast<int>(next.species.size());
-  part(points.n_own, points.n_all, false);
-  next.n_all = static_cast<int>(next.species.size());
-  std::swap(settled_, scratch_);
+  const int row = part.settled.row(settled);
+  for (int place = 0; place < now.n; place++) {
+    if (!same_at(part, settled, now, place)) continue;
+    if (std::find(taken.begin(), taken.end(), place) != taken.end()) continue;
+    const auto touched = std::find_if(part.touched.begin(), part.touched.end(),
+                                      [&](const Touched &t) { return t.place == place; });
+    const bool elsewhere = touched != part.touched.end();
+    if (&part == &part_[GHOSTS] || (elsewhere ? touched->row == row : place == settled))
+      return place;
+  }
+  return -1;
 }
 
-/* The difference in the words of the contract. */
+/* The proposal in the order of the points, so that the next comparison runs straight through: the
+   points without those that came since, and with those that are gone since in their places. */
+void Changes::rewrite(Part &part, const View &now, const std::vector<Point> &gone,
+                      const std::vector<int> &come)
+{
+  const Point nothing{{0.0, 0.0, 0.0}, -1, -1};
+  PointList &settled = part.settled;
+  if (part.in_order) {
+    settled.resize(now.n);
+    for (const Touched &touched : part.touched) {
+      const double *x = now.x + 3 * touched.place;
+      settled.set(touched.place, {{x[0], x[1], x[2]}, now.species[touched.place], touched.row});
+    }
+  } else {
+    settled.assign(now.x, now.species, now.n);
+  }
+  part.gone.clear();
+  part.come = come;
+  std::size_t g = 0;
+  for (const int place : come) {
+    const bool fits = g < gone.size();
+    settled.set(place, fits ? gone[g++] : nothing);
+    if (fits) part.gone.push_back(place);
+  }
+  for (; g < gone.size(); g++) {
+    part.gone.push_back(settled.size());
+    settled.resize(settled.size() + 1);
+    settled.set(settled.size() - 1, gone[g]);
+  }
+}
+
+/* --- the difference in the words of the contract ----------------------------------------------- */
+
 Changes::Answer Changes::describe(const Points &points, double cutoff, double overlap)
 {
-  const std::vector<int> &gone = difference_.gone, &come = difference_.come;
-  const State &old = settled_;
-  row_.clear();
-  species_.clear();
-  receiver_.clear();
-  sender_species_.clear();
-  r_ij_.clear();
-  come_points_.clear();
-  emptied_.clear();
-  taken_ = 0;
-  int n_rows = n_rows_;
-
-  /* A changed atom takes the row of one that is gone, else a free one, else a new one. */
-  std::size_t g = 0;
-  while (g < gone.size() && gone[g] >= old.n_own) g++;
-  const auto next_row_gone = [&]() {
-    const int row = g < gone.size() ? old.row[gone[g++]] : -1;
-    while (g < gone.size() && gone[g] >= old.n_own) g++;
-    return row;
-  };
-  for (int place : come) {
-    const double *x = points.x + 3 * place;
-    const bool own = place < points.n_own;
-    int row = -1;
-    if (!std::isfinite(x[0] + x[1] + x[2])) return Answer::unknown;    // no number is near nothing
-    if (own) {
-      row = next_row_gone();
-      if (row < 0 && taken_ < free_rows_.size()) row = free_rows_[free_rows_.size() - ++taken_];
-      if (row < 0) row = n_rows++;
-      row_.push_back(row);
-      species_.push_back(points.species[place]);
-    }
-    come_points_.push_back({{x[0], x[1], x[2]}, points.species[place], row, own});
-  }
-  for (int row = next_row_gone(); row >= 0; row = next_row_gone()) {
-    row_.push_back(row);
-    species_.push_back(-1);
-    emptied_.push_back(row);
-  }
-  rows_ = n_rows;
-  change_.n_changed = static_cast<int>(row_.size());
-  if (place_of_row_.size() < static_cast<std::size_t>(n_rows)) place_of_row_.resize(n_rows, -1);
-
-  const double overlap2 = overlap * overlap;
-  const auto changed_here = [&](int p) { return std::binary_search(come.begin(), come.end(), p); };
-  bool too_close = false;
-  int changed_place = 0;
-  for (std::size_t c = 0; c < come.size(); c++) {
-    const Point &point = come_points_[c];
-    find_near(points, point.own ? points.n_all : points.n_own, point.x, cutoff, come[c], near_);
-    for (int p : near_) {
-      const double *x = points.x + 3 * p;
-      const double d[3] = {x[0] - point.x[0], x[1] - point.x[1], x[2] - point.x[2]};
-      if (d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < overlap2 && !changed_here(p)) too_close = true;
-      if (point.own) add_edge(changed_place, points.species[p], point.x, x);
-      if (p < points.n_own && row_now_[p] >= 0)
-        add_edge(row_place(row_now_[p], points.species[p]), point.species, x, point.x);
-    }
-    if (point.own) changed_place++;
-  }
-  change_.n_edges = static_cast<int>(receiver_.size());
-  for (int place : gone) {
-    const double *at = &old.x[3 * place];
-    find_near(points, points.n_own, at, cutoff, -1, near_);
-    for (int p : near_)
-      if (row_now_[p] >= 0)
-        add_edge(row_place(row_now_[p], points.species[p]), old.species[place], points.x + 3 * p,
-                 at);
-  }
-  for (int row : row_) place_of_row_[row] = -1;
-
-  change_.n_edges_deleted = static_cast<int>(receiver_.size()) - change_.n_edges;
-  change_.n_rows = static_cast<int>(row_.size());
-  change_.accepted = settled_unsent_;
-  change_.row = row_.data();
-  change_.species = species_.data();
-  change_.receiver = receiver_.data();
-  change_.sender_species = sender_species_.data();
-  change_.r_ij = r_ij_.data();
+  rows_.clear();
+  edges_.clear();
+  if (!take_rows(points)) return Answer::unknown;
+  const int n_changed = static_cast<int>(rows_.size()) / ROW;
+  const bool too_close = add_new_edges(cutoff, overlap);
+  const int n_edges = static_cast<int>(edges_.size()) / EDGE;
+  add_deleted_edges(cutoff);
+  for (std::size_t k = 0; k < rows_.size(); k += ROW)
+    place_of_row_[static_cast<int>(rows_[k])] = -1;
+  pack(n_changed, n_edges);
   return too_close ? Answer::overlap : Answer::changed;
 }
 
-/* Where an unchanged row stands among the rows of the change. */
-int Changes::row_place(int row, int species)
+/* A changed atom takes the row of one that is gone, else a free one, else a new one. False if one
+   is nowhere: no number is near nothing. */
+bool Changes::take_rows(const Points &points)
 {
-  if (place_of_row_[row] < 0) {
-    place_of_row_[row] = static_cast<int>(row_.size());
-    row_.push_back(row);
-    species_.push_back(species);
+  emptied_.clear();
+  taken_ = 0;
+  next_rows_ = n_rows_;
+  std::size_t g = 0;
+  for (int p = 0; p < PARTS; p++) {
+    Part &part = part_[p];
+    const View now = view(points, p);
+    part.come_points.clear();
+    for (const int place : part.come) {
+      const double *x = now.x + 3 * place;
+      if (!std::isfinite(x[0] + x[1] + x[2])) return false;
+      int row = -1;
+      if (p == OWN) {
+        if (g < part.gone.size())
+          row = part.settled.row(part.gone[g++]);
+        else if (taken_ < free_rows_.size())
+          row = free_rows_[free_rows_.size() - ++taken_];
+        else
+          row = next_rows_++;
+        rows_.insert(rows_.end(),
+                     {static_cast<double>(row), static_cast<double>(now.species[place])});
+      }
+      part.come_points.push_back({{x[0], x[1], x[2]}, now.species[place], row});
+    }
   }
-  return place_of_row_[row];
+  const Part &own = part_[OWN];
+  for (; g < own.gone.size(); g++) {
+    emptied_.push_back(own.settled.row(own.gone[g]));
+    rows_.insert(rows_.end(), {static_cast<double>(emptied_.back()), -1.0});
+  }
+  if (place_of_row_.size() < static_cast<std::size_t>(next_rows_))
+    place_of_row_.resize(next_rows_, -1);
+  return true;
 }
 
-void Changes::add_edge(int receiver, int sender_species, const double *at_receiver,
+/* Edges of the changed points with settled ones that have not changed, and among themselves. True
+   if one of the former is shorter than allowed. */
+bool Changes::add_new_edges(double cutoff, double overlap)
+{
+  bool too_close = false;
+  for (int p = 0; p < PARTS; p++)
+    for (std::size_t c = 0; c < part_[p].come_points.size(); c++) {
+      const Point &point = part_[p].come_points[c];
+      const int receiver = static_cast<int>(c);    // own: changed rows come first, in this order
+      for (int q = 0; q < PARTS; q++) {
+        if (p == GHOSTS && q == GHOSTS) continue;    // no row here receives from either
+        const Part &part = part_[q];
+        part.settled.find_near(point.x, cutoff, near_);
+        for (const int place : near_) {
+          if (std::binary_search(part.gone.begin(), part.gone.end(), place)) continue;
+          const double *x = part.settled.x(place);
+          if (square_distance(x, point.x) < overlap * overlap) too_close = true;
+          if (p == OWN) add_edge(receiver, point.x, *part.settled.species(place), x);
+          if (q == OWN) add_edge(place_of_row(place), x, point.species, point.x);
+        }
+        if (p != OWN) continue;
+        for (std::size_t d = 0; d < part.come_points.size(); d++) {
+          const Point &other = part.come_points[d];
+          if (&other != &point && square_distance(other.x, point.x) < cutoff * cutoff)
+            add_edge(receiver, point.x, other.species, other.x);
+        }
+      }
+    }
+  return too_close;
+}
+
+void Changes::add_deleted_edges(double cutoff)
+{
+  const Part &own = part_[OWN];
+  for (const Part &part : part_)
+    for (const int gone : part.gone) {
+      const double *at = part.settled.x(gone);
+      own.settled.find_near(at, cutoff, near_);
+      for (const int place : near_)
+        if (!std::binary_search(own.gone.begin(), own.gone.end(), place))
+          add_edge(place_of_row(place), own.settled.x(place), *part.settled.species(gone), at);
+    }
+}
+
+/* Where the row of an own atom that has not changed stands among the rows of the change. */
+int Changes::place_of_row(int settled)
+{
+  const PointList &own = part_[OWN].settled;
+  int &place = place_of_row_[own.row(settled)];
+  if (place < 0) {
+    place = static_cast<int>(rows_.size()) / ROW;
+    rows_.insert(
+        rows_.end(),
+        {static_cast<double>(own.row(settled)), static_cast<double>(*own.species(settled))});
+  }
+  return place;
+}
+
+void Changes::add_edge(int receiver, const double *at_receiver, int sender_species,
                        const double *at_sender)
 {
-  receiver_.push_back(receiver);
-  sender_species_.push_back(sender_species);
-  for (int c = 0; c < 3; c++) r_ij_.push_back(at_sender[c] - at_receiver[c]);
+  edges_.insert(edges_.end(),
+                {static_cast<double>(receiver), static_cast<double>(sender_species),
+                 at_sender[0] - at_receiver[0], at_sender[1] - at_receiver[1],
+                 at_sender[2] - at_receiver[2]});
+}
+
+void Changes::pack(int n_changed, int n_edges)
+{
+  const double n_rows = static_cast<double>(rows_.size() / ROW);
+  const double n_deleted = static_cast<double>(edges_.size() / EDGE) - n_edges;
+  packed_.assign({n_rows, static_cast<double>(n_changed), static_cast<double>(n_edges), n_deleted});
+  packed_.insert(packed_.end(), rows_.begin(), rows_.end());
+  packed_.insert(packed_.end(), edges_.begin(), edges_.end());
+  packed_.resize(std::max(LEAST_ROOM, ROOM_FACTOR * packed_.size()), 0.0);
+  change_ = {settled_unsent_, next_rows_, packed_.data(), static_cast<int>(packed_.size())};
 }
 
 void Changes::propose(double energy, bool cached)
 {
+  for (Part &part : part_) {
+    part.proposed_gone = part.gone;
+    part.proposed_come = part.come_points;
+  }
   proposed_cached_ = cached;
-  proposed_gone_ = difference_.gone;
-  std::sort(proposed_gone_.begin(), proposed_gone_.end());
-  proposed_come_ = come_points_;
   proposed_energy_ = energy;
   proposed_emptied_ = emptied_;
   proposed_taken_ = taken_;
-  proposed_rows_ = rows_;
+  proposed_rows_ = next_rows_;
   proposes_ = true;
   settled_unsent_ = false;
 }

@@ -14,6 +14,7 @@
 
 #include "interpreter.h"
 #include "neighbours.h"
+#include "point_list.h"
 
 #include <vector>
 
@@ -46,53 +47,65 @@ class Changes {
      handed to the cache, so that they can be settled there. */
   void propose(double energy, bool cached);
 
-  double settled_energy() const { return settled_.energy; }
-  bool cached() const { return settled_.cached; }    // does the cache hold the settled state
+  double settled_energy() const { return settled_energy_; }
+  bool cached() const { return settled_cached_; }    // does the cache hold the settled state
   long accepted() const { return accepted_; }    // proposals settled since the last settle()
 
  private:
-  struct Point {
-    double x[3];
-    int species;
-    int row;    // of the cache, own atoms only
-    bool own;
+  enum { OWN, GHOSTS, PARTS };
+  struct View {
+    const double *x;
+    const int *species;
+    int n;
   };
-  struct State {
-    int n_own = 0, n_all = 0;
-    std::vector<double> x;
-    std::vector<int> species, row;    // row: own atoms
-    double energy = 0.0;
-    bool cached = false;
+  struct Touched {    // a place that does not hold what the settled state holds there
+    int place, row;    // row: of what is remembered from elsewhere, -1: new
   };
-  struct Difference {
+  /* Own atoms or ghosts: what is settled, how the points differ, and how the proposal did. */
+  struct Part {
+    PointList settled;
     std::vector<int> gone;    // places in the settled state
-    std::vector<int> come;    // places in the new state
+    std::vector<int> come;    // places among the points
+    std::vector<Touched> touched;
+    bool in_order = true;    // places have not shifted: `touched` is all that differs
+    std::vector<Point> come_points;
+    std::vector<int> proposed_gone;
+    std::vector<Point> proposed_come;
   };
 
-  bool same(const double *a, int species_a, const double *b, int species_b) const;
+  static View view(const Points &points, int part);
+  bool same_at(const Part &part, int settled, const View &now, int place) const;
+  bool equal_run(const Part &part, int settled, const View &now, int place, int size) const;
+  static void leave(Part &part, int place);
+  static void enter(Part &part, const View &now, int place);
+  static int &touched_row(Part &part, int place);
   bool find_difference(const Points &points);
-  void match(const Points &points, std::size_t first_gone, std::size_t first_come, bool own);
+  bool compare_own(const View &now, std::size_t few);
+  bool compare_ghosts(const View &now, std::size_t many);
+  void match(Part &part, const View &now);
   bool settle_proposal_if_nearer(const Points &points);
-  void write_settled(const Points &points, const std::vector<Point> &gone,
-                     const std::vector<int> &come);
+  int place_of(const Part &part, int settled, const View &now, const std::vector<int> &taken) const;
+  static void rewrite(Part &part, const View &now, const std::vector<Point> &gone,
+                      const std::vector<int> &come);
   Answer describe(const Points &points, double cutoff, double overlap);
-  void add_edge(int receiver, int sender_species, const double *at_receiver,
+  bool take_rows(const Points &points);
+  bool add_new_edges(double cutoff, double overlap);
+  void add_deleted_edges(double cutoff);
+  void pack(int n_changed, int n_edges);
+  void add_edge(int receiver, const double *at_receiver, int sender_species,
                 const double *at_sender);
-  int row_place(int row, int species);
+  int place_of_row(int settled);
 
   bool remembers_ = false, proposes_ = false, settled_unsent_ = false;
   double tolerance_ = 0.0;
-  State settled_;
+  Part part_[PARTS];
+  double settled_energy_ = 0.0;
+  bool settled_cached_ = false;
   long accepted_ = 0;
   int n_rows_ = 0;    // rows of the cache in use or free, all below this
   std::vector<int> free_rows_;
 
-  Difference difference_;
-  std::vector<int> row_now_;    // row of each own atom of the new state, -1: changed
-
-  /* The proposal, as its difference from the settled state. */
-  std::vector<int> proposed_gone_;
-  std::vector<Point> proposed_come_;
+  /* The proposal, beside its parts. */
   double proposed_energy_ = 0.0;
   bool proposed_cached_ = false;
   std::vector<int> proposed_emptied_;    // rows that it frees
@@ -101,13 +114,10 @@ class Changes {
 
   /* Storage behind change_, and what propose() needs of it. */
   mliap_local_change change_{};
-  std::vector<int> row_, species_, receiver_, sender_species_, place_of_row_;
-  std::vector<double> r_ij_;
-  std::vector<int> near_, emptied_;
-  std::vector<Point> come_points_;
+  std::vector<double> rows_, edges_, packed_;
+  std::vector<int> place_of_row_, near_, emptied_;
   std::size_t taken_ = 0;
-  int rows_ = 0;
-  State scratch_;
+  int next_rows_ = 0;
 };
 
 }    // namespace mliap_local

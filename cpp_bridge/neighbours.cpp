@@ -6,16 +6,6 @@
 
 namespace mliap_local {
 
-namespace {
-
-inline double square_distance(const double *a, const double *b)
-{
-  const double dx = b[0] - a[0], dy = b[1] - a[1], dz = b[2] - a[2];
-  return dx * dx + dy * dy + dz * dz;
-}
-
-}    // namespace
-
 void collect_rows(const Points &points, const NeighbourList &list, double cutoff, Rows &rows)
 {
   const double cutoff2 = cutoff * cutoff;
@@ -93,14 +83,27 @@ void add_forces(const Rows &rows, const double *edge_gradient, int n_own, const 
   }
 }
 
-/* Squared distances of a few points: a loop without branches, which the compiler turns into vector
-   instructions, the widest that the processor has. */
+/* Loops without branches, which the compiler turns into vector instructions, the widest that the
+   processor has. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDEST __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define WIDEST
+#endif
+
+WIDEST void find_species(const int *type, const int *mask, const int *species_of_type, int n,
+                         int *__restrict species)
+{
+  for (int k = 0; k < n; k++) {
+    const int known = species_of_type[type[k]];
+    species[k] = mask[k] & 1 ? known : -1;
+  }
+}
+
+/* Squared distances of a few points. */
 static constexpr int LANES = 16;
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-__attribute__((target_clones("avx512f", "avx2", "default")))
-#endif
-static bool any_near(const double *x, const double *at, double cutoff2, double *square)
+WIDEST static bool any_near(const double *x, const double *at, double cutoff2, double *square)
 {
   long any = 0;
   for (int p = 0; p < LANES; p++) {
@@ -111,21 +114,19 @@ static bool any_near(const double *x, const double *at, double cutoff2, double *
   return any;
 }
 
-void find_near(const Points &points, int n, const double *at, double cutoff, int self,
-               std::vector<int> &near)
+void find_near(const double *x, const int *species, int begin, int end, const double *at,
+               double cutoff, std::vector<int> &near)
 {
   const double cutoff2 = cutoff * cutoff;
   double square[LANES];
-  near.clear();
   const auto keep = [&](int p, double square) {
-    if (square < cutoff2 && points.species[p] >= 0 && p != self) near.push_back(p);
+    if (square < cutoff2 && species[p] >= 0) near.push_back(p);
   };
-  int first = 0;
-  for (; first + LANES <= n; first += LANES) {
-    if (!any_near(points.x + 3 * first, at, cutoff2, square)) continue;
-    for (int p = 0; p < LANES; p++) keep(first + p, square[p]);
+  for (; begin + LANES <= end; begin += LANES) {
+    if (!any_near(x + 3 * begin, at, cutoff2, square)) continue;
+    for (int p = 0; p < LANES; p++) keep(begin + p, square[p]);
   }
-  for (; first < n; first++) keep(first, square_distance(at, points.x + 3 * first));
+  for (; begin < end; begin++) keep(begin, square_distance(at, x + 3 * begin));
 }
 
 }    // namespace mliap_local

@@ -15,6 +15,16 @@ struct Points {
   const int *species; /* [n_all], -1: contributes nothing */
 };
 
+inline double square_distance(const double *a, const double *b)
+{
+  const double d[3] = {b[0] - a[0], b[1] - a[1], b[2] - a[2]};
+  return d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+}
+
+/* Species of n points: that of their type, or -1 where they are not in group all. */
+void find_species(const int *type, const int *mask, const int *species_of_type, int n,
+                  int *species);
+
 /* A LAMMPS neighbour list: NeighList's arrays. Row ii belongs to atom ilist[ii]. */
 struct NeighbourList {
   int inum;
@@ -45,8 +55,8 @@ struct Sums {
 /* Adds what dE/dr_ij of all edges says. */
 void add_forces(const Rows &rows, const double *edge_gradient, int n_own, const Sums &sums);
 
-/* Places p of the points [0, n) with |x_p - at| < cutoff, in order, without the place `self`. */
-void find_near(const Points &points, int n, const double *at, double cutoff, int self,
-               std::vector<int> &near);
+/* Adds to `near` the places p of [begin, end) with |x_p - at| < cutoff that contribute, in order. */
+void find_near(const double *x, const int *species, int begin, int end, const double *at,
+               double cutoff, std::vector<int> &near);
 
 }    // namespace mliap_local

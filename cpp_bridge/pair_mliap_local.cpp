@@ -298,8 +298,7 @@ Points PairMLIAPLocal::points()
 {
   const int n_all = atom->nlocal + atom->nghost;
   species_.resize(n_all);
-  const int *type = atom->type, *mask = atom->mask;
-  for (int k = 0; k < n_all; k++) species_[k] = mask[k] & 1 ? map[type[k]] : -1;
+  mliap_local::find_species(atom->type, atom->mask, map, n_all, species_.data());
   return {atom->nlocal, n_all, n_all ? atom->x[0] : nullptr, species_.data()};
 }
 

@@ -28,9 +28,9 @@ class FakeSession:
 
     def update(self, **change):
         self.seen = {name: np.copy(value) for name, value in change.items()}
-        if change["n_changed"] == 0:
+        if change["cache_rows"] == 0:
             raise KeyError("nothing changed")
-        return float(change["r_ij"].sum()), True
+        return float(change["packed"].sum()), True
 
 
 def text(buffer) -> str:
@@ -111,23 +111,17 @@ def test_full_of_no_atoms_takes_null_pointers(opened, error):
     assert result.energy == 0.0
 
 
-def test_update_joins_new_and_deleted_edges(opened, error):
+def test_update_shows_what_is_packed(opened, error):
     session, _, model = opened
-    row, species = np.array([7, 2], np.int32), np.array([1, 0], np.int32)
-    receiver, sender = np.array([0, 1, 1], np.int32), np.array([1, 0, 1], np.int32)
-    r_ij = np.arange(9.0)
-    change = ffi.new("struct mliap_local_change *", {"accepted": 1, "n_rows": 2, "n_changed": 1})
-    change.row, change.species, change.receiver, change.sender_species, change.r_ij = pointers(
-        row, species, receiver, sender, r_ij
-    )
-    change.n_edges, change.n_edges_deleted = 2, 1
+    packed = np.arange(9.0)
+    change = ffi.new("struct mliap_local_change *", [1, 7, *pointers(packed), 9])
     result = ffi.new("struct mliap_local_result *")
     assert lib.mliap_local_update(model.instance, change, result, error, 4000) == 1, text(error)
     assert result.energy == 36.0 and result.sound == 1
-    assert session.seen["receiver"].tolist() == [0, 1, 1] and session.seen["n_edges"] == 2
-    assert session.seen["r_ij"].shape == (3, 3) and session.seen["row"].tolist() == [7, 2]
+    assert session.seen["accepted"] and session.seen["cache_rows"] == 7
+    np.testing.assert_array_equal(session.seen["packed"], packed)
 
-    change.n_changed = 0  # the fake raises; its words and the traceback arrive
+    change.cache_rows = 0  # the fake raises; its words and the traceback arrive
     assert lib.mliap_local_update(model.instance, change, result, error, 4000) == 0
     message, trace = text(error).split("\n\n", 1)
     assert message == "KeyError('nothing changed')"

@@ -77,16 +77,10 @@ def mliap_local_full(instance, rows, result, error, error_size):
 def mliap_local_update(instance, change, result, error, error_size):
     try:
         session = _session(instance)
-        edges = change.n_edges + change.n_edges_deleted
         result.energy, result.sound = session.update(
             accepted=bool(change.accepted),
-            row=_input(change.row, np.int32, change.n_rows),
-            species=_input(change.species, np.int32, change.n_rows),
-            n_changed=change.n_changed,
-            receiver=_input(change.receiver, np.int32, edges),
-            sender_species=_input(change.sender_species, np.int32, edges),
-            r_ij=_input(change.r_ij, np.float64, edges, 3),
-            n_edges=change.n_edges,
+            cache_rows=change.cache_rows,
+            packed=_input(change.packed, np.float64, change.room),
         )
         result.compilations = session.compilations
         return 1

@@ -117,7 +117,7 @@ class Kernels:
         return patch, _scale_of(patch), gradient
 
     def _update(
-        self, cache: LocalMLIAPCache, rows: ChangedRows
+        self, cache: LocalMLIAPCache, scale: jax.Array, rows: ChangedRows
     ) -> tuple[LocalMLIAPPatch, jax.Array]:
         """The patch, and (energy, 1 if it is sound) in one array: each more costs 10 us to read."""
         patch = local_mliap_energy_update(self._input(rows, cache)).patch
@@ -125,7 +125,7 @@ class Kernels:
         change = rows.change(dataclasses.replace(self._model, cache=cache))
         old = cache.msg_sum.at[change.rows].get(mode="fill", fill_value=0)
         before, after = (jnp.max(jnp.abs(sums), axis=1) for sums in (old, patch.cache.msg_sum))
-        scale = jnp.where(rows.scale > 0, rows.scale, jnp.max(after))
+        scale = jnp.where(scale > 0, scale, jnp.max(after))
         kept = change.occupied & ~change.fresh
         sound = jnp.all(~kept | (before <= self._large_sum * scale))
         total, (limit, row_limit) = patch.cache.totals[0], LARGE_ENERGY
@@ -211,6 +211,9 @@ def open_kernels(
         ModelFileError: unusable file, element the model does not know, other units, no such device.
     """
     jax.config.update("jax_enable_x64", True)
+    # Small programs one after another: handing them to a thread and waiting for it takes longer
+    # than some of them. Too late, and without effect, where the caller has used JAX before.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     _keep_compilations()
     try:
         content = hashlib.sha256(Path(model_file).read_bytes()).hexdigest()

@@ -7,10 +7,8 @@ position, tag or ghost atom gets here. Pure functions; padding is another file's
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -130,54 +128,46 @@ class ChangedRows:
     """The rows that one change touches, packed into one array: each more would cost 10 us a call.
 
     numbers: atomic number of each species; static.
-    packed: float64 of length `length(capacity)`, in this order: the numbers of rows, changed rows,
-        edges and deleted edges, and the scale of message sums; for each row its place in the cache
-        and its species (-1: emptied); for each edge the place of its receiver among the rows, and
-        its sender's species; for each edge r_ij. Deleted edges follow the new ones. Integers are
-        exact up to 2^53.
+    packed: float64 of length `length(capacity)`: four counts, two values for each row, five for
+        each edge, and zeros, as bridge.h has it. Integers are exact up to 2^53.
     capacity: rows and edges that fit.
     """
+
+    COUNTS: ClassVar[int] = 4  # rows, changed rows, new edges, deleted edges
 
     numbers: tuple[int, ...] = dataclasses.field(metadata={"static": True})
     packed: AnyArray
     capacity: tuple[int, int] = dataclasses.field(metadata={"static": True})
 
     @staticmethod
-    @functools.cache
-    def sections(capacity: tuple[int, int]) -> list[int]:
-        """Where counts, rows, species, receivers, senders and vectors begin, and the length."""
-        rows, edges = capacity
-        sizes = [0, 5, rows, rows, edges, edges, 3 * edges]
-        return [sum(sizes[: k + 1]) for k in range(len(sizes))]
-
-    @property
-    def scale(self) -> Array:
-        """The size that message sums have, as the last full evaluation saw it."""
-        return self.packed[4]
+    def length(capacity: tuple[int, int]) -> int:
+        """Values that are read: those of so many rows and edges."""
+        return ChangedRows.COUNTS + 2 * capacity[0] + 5 * capacity[1]
 
     def terms(self, config: LocalMLIAPData) -> AtomTerms:
         raise AssertionError("the rows of a change are not all atoms")
 
     def change(self, config: LocalMLIAPData) -> RowChange:
         """Unpack."""
-        begins = self.sections(self.capacity)
+        max_rows, max_edges = self.capacity
         packed = cast(Array, self.packed)  # the host only packs: here it is traced
-        counts, row, species, receivers, senders, vectors = (
-            packed[begin:end] for begin, end in itertools.pairwise(begins)
-        )
-        n_rows, n_changed, n_edges, n_deleted = counts[:4].astype(jnp.int32)
-        species, senders = species.astype(jnp.int32), senders.astype(jnp.int32)
-        place, edge = jnp.arange(self.capacity[0]), jnp.arange(self.capacity[1])
-        used = place < n_rows
+        n_rows, n_changed, n_edges, n_deleted = packed[: self.COUNTS].astype(jnp.int32)
+        rows = packed[self.COUNTS : self.COUNTS + 2 * max_rows].reshape(max_rows, 2)
+        edges = jax.lax.dynamic_slice_in_dim(packed, self.COUNTS + 2 * n_rows, 5 * max_edges)
+        edges = edges.reshape(max_edges, 5)
+        place, edge = jnp.arange(max_rows), jnp.arange(max_edges)
+        used, real = place < n_rows, edge < n_edges + n_deleted
+        row, species = rows.astype(jnp.int32).T
+        receivers, senders = edges[:, :2].astype(jnp.int32).T
         table = config.init_function(jnp.array(self.numbers))
         return RowChange(
-            rows=jnp.where(used, row.astype(jnp.int32), config.cache.msg_sum.shape[0]),
+            rows=jnp.where(used, row, config.cache.msg_sum.shape[0]),
             embeddings=table[jnp.maximum(species, 0)],
             occupied=used & (species >= 0),
             fresh=place < n_changed,
             system=jnp.where(used, 0, 1),
-            receivers=receivers.astype(jnp.int32),
+            receivers=receivers,
             senders=table[jnp.maximum(senders, 0)],
-            r_ij=vectors.reshape(-1, 3).astype(config.cache.msg_sum.dtype),
-            weights=jnp.where(edge < n_edges, 1, jnp.where(edge < n_edges + n_deleted, -1, 0)),
+            r_ij=edges[:, 2:].astype(config.cache.msg_sum.dtype),
+            weights=jnp.where(edge < n_edges, 1, jnp.where(real, -1, 0)),
         )

@@ -50,7 +50,7 @@ class Session:
         self._cache: LocalMLIAPCache | None = None
         self._proposal: LocalMLIAPPatch | None = None
         self._rows = self._width = self._cache_rows = 0
-        self._scale = 0.0
+        self._scale: jax.Array | None = None  # of message sums, as the last settled full evaluation saw them
         self._default_device = kernels.device == jax.local_devices()[0]
         self._energy, self._forces = kernels.energy, kernels.forces
         self._update, self._settle, self._keep = kernels.update, kernels.settle, kernels.resize
@@ -101,27 +101,16 @@ class Session:
         if keep:
             self._cache_rows = padding.cache_capacity(n, self._cache_rows)
             self._cache, self._proposal = self._keep(patch.cache, self._cache_rows), None
-            self._scale = float(np.asarray(scale))
+            self._scale = scale
         return energy
 
-    def update(
-        self,
-        accepted: bool,
-        row: np.ndarray,
-        species: np.ndarray,
-        n_changed: int,
-        receiver: np.ndarray,
-        sender_species: np.ndarray,
-        r_ij: np.ndarray,
-        n_edges: int,
-    ) -> tuple[float, bool]:
-        """Evaluate a proposal from the settled state; see `mliap_local_change` in bridge.h.
+    def update(self, accepted: bool, cache_rows: int, packed: np.ndarray) -> tuple[float, bool]:
+        """Evaluate a proposal from the settled state.
 
         Args:
             accepted: settle the last proposal first.
-            row, species: shape (n_rows,); the first n_changed rows are changed ones.
-            receiver, sender_species: shape (edges,); the first n_edges are new ones.
-            r_ij: shape (edges, 3).
+            cache_rows: rows of the cache that the proposed state needs.
+            packed: what changed, float64, see `mliap_local_change` in bridge.h.
         Returns:
             The energy of the proposed state, and whether it is sound: where huge messages were
             taken away, as when two overlapping atoms part, only rounding is left of a sum.
@@ -134,24 +123,15 @@ class Session:
             if accepted and self._proposal is not None:
                 self._cache = self._settle(self._cache, self._proposal)
             self._proposal = None
-            n_rows, edges = len(row), len(receiver)
-            if n_rows and (needed := int(row.max()) + 1) > self._cache_rows:
-                self._cache_rows = padding.cache_capacity(needed, self._cache_rows)
+            if cache_rows > self._cache_rows:
+                self._cache_rows = padding.cache_capacity(cache_rows, self._cache_rows)
                 self._cache = self._keep(self._cache, self._cache_rows)
-            capacity = padding.change_capacity(n_rows, edges)
-            begins = ChangedRows.sections(capacity)
-            packed = np.zeros(begins[-1])
-            counts = (n_rows, n_changed, n_edges, edges - n_edges, self._scale)
-            parts = (counts, row, species, receiver, sender_species, r_ij.ravel())
-            for begin, part in zip(begins[:-1], parts, strict=True):
-                packed[begin : begin + len(part)] = part
-            self._count((capacity, self._cache_rows))
-            patch, answer = self._update(
-                self._cache, ChangedRows(self._kernels.numbers, packed, capacity)
-            )
+            rows = changed_rows(self._kernels.numbers, packed)
+            self._count((rows.capacity, self._cache_rows))
+            patch, answer = self._update(self._cache, self._scale, rows)
         self._proposal = patch
-        energy, sound = np.asarray(answer)
-        return float(energy), bool(sound)
+        energy, sound = np.asarray(answer).tolist()
+        return energy, bool(sound)
 
     def _on_device(self) -> Any:
         """Where kernels run; nothing to say, and no time to lose, where it is the default."""
@@ -170,6 +150,16 @@ def _padded(array: np.ndarray, shape: tuple[int, ...], fill: Any, dtype: Any) ->
     out = np.full(shape, fill, dtype)
     out[tuple(slice(size) for size in array.shape)] = array
     return out
+
+
+def changed_rows(numbers: tuple[int, ...], packed: np.ndarray) -> ChangedRows:
+    """The rows of a change, cut or padded to a capacity."""
+    n_rows, _, n_edges, n_deleted = packed[: ChangedRows.COUNTS].tolist()
+    capacity = padding.change_capacity(int(n_rows), int(n_edges + n_deleted))
+    length = ChangedRows.length(capacity)
+    if len(packed) < length:
+        packed = _padded(packed, (length,), 0, np.float64)
+    return ChangedRows(numbers, packed[:length], capacity)
 
 
 def open_session(settings: dict[str, Any]) -> Session:
