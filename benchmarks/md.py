@@ -117,6 +117,7 @@ def shares(cells: int, model: Path, folder: Path) -> dict[str, float]:
     lmp.close()
     total, sections = booked(log.read_text())
     calls = steps + 1  # setup asks for forces too
+    seconds["JAX"] /= session._threads  # they work at once, with equal shares
     python = {name: value / calls for name, value in seconds.items()}
     return {
         "step": total / steps,

@@ -76,6 +76,7 @@ def test_open_passes_everything_on(opened):
         "reference_isolated": True,
         "node_rank": 2,
         "node_ranks": 4,
+        "threads": _bridge.cores({"node_ranks": 4}),
     }
     assert (model.cutoff, model.overlap, model.differentiable) == (5.0, 0.7, 1)
     assert (model.tolerance, model.relative_tolerance) == (1e-9, 1e-12)

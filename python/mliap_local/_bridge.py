@@ -38,7 +38,7 @@ def mliap_local_open(settings, model, error, error_size):
             "node_rank": settings.node_rank,
             "node_ranks": settings.node_ranks,
         }
-        session = _open_session(wanted)
+        session = _open_session(wanted | {"threads": cores(wanted)})
         model.cutoff = session.cutoff
         model.overlap = session.overlap
         model.differentiable = session.differentiable
@@ -119,14 +119,18 @@ def jax_environment(wanted: dict) -> dict[str, str]:
 
     The user's own values come first: LAMMPS inputs cannot say these, batch scripts may.
     """
-    ranks = max(1, wanted["node_ranks"])
     # every rank's pool of threads would otherwise take every core
-    variables = {"NPROC": str(max(1, len(os.sched_getaffinity(0)) // ranks))}
+    variables = {"NPROC": str(cores(wanted))}
     if wanted["device"] == "cpu":
         variables["JAX_PLATFORMS"] = "cpu"  # do not even look at devices that were not asked for
     else:
         variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # other ranks need memory too
     return variables
+
+
+def cores(wanted: dict) -> int:
+    """This process's share of the cores of its node."""
+    return max(1, len(os.sched_getaffinity(0)) // max(1, wanted["node_ranks"]))
 
 
 def _session(instance: int):

@@ -96,6 +96,7 @@ class Kernels:
         self.forces = jax.jit(self._forces)
         self.update = jax.jit(self._update, compiler_options=FEW_ROWS)
         self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=FEW_ROWS)
+        self.join = jax.jit(_joined, static_argnums=2)
         self.resize = jax.jit(_resized, static_argnums=1)
         name = metadata.name or Path(model_file).name
         self.summary = (
@@ -107,14 +108,12 @@ class Kernels:
         config = self._model if cache is None else dataclasses.replace(self._model, cache=cache)
         return LocalMLIAPInput(None, None, edges, None, config, IDENTITY_LENS)
 
-    def _energy(self, rows: NeighbourRows) -> tuple[LocalMLIAPPatch, jax.Array]:
-        patch = local_mliap_energy_full(self._input(rows)).patch
-        return patch, _scale_of(patch)
+    def _energy(self, rows: NeighbourRows) -> tuple[LocalMLIAPPatch]:
+        return (local_mliap_energy_full(self._input(rows)).patch,)
 
-    def _forces(self, rows: NeighbourRows) -> tuple[LocalMLIAPPatch, jax.Array, jax.Array]:
+    def _forces(self, rows: NeighbourRows) -> tuple[LocalMLIAPPatch, jax.Array]:
         terms, gradient = rows.terms_and_gradient(self._model)
-        patch = full_patch(terms, IDENTITY_LENS).patch
-        return patch, _scale_of(patch), gradient
+        return full_patch(terms, IDENTITY_LENS).patch, gradient
 
     def _update(
         self, cache: LocalMLIAPCache, scale: jax.Array, rows: ChangedRows
@@ -133,10 +132,10 @@ class Kernels:
         return patch, jnp.stack([total, sound.astype(total.dtype)])
 
 
-def _scale_of(patch: LocalMLIAPPatch) -> jax.Array:
+def _scale_of(message_sums: jax.Array) -> jax.Array:
     """What size message sums have: the geometric mean of rows, which few huge ones do not move."""
-    largest = jnp.max(jnp.abs(patch.cache.msg_sum), axis=1).astype(jnp.float64)
-    counted = (patch.system_idx.indices == 0) & (largest > 0) & jnp.isfinite(largest)
+    largest = jnp.max(jnp.abs(message_sums), axis=1).astype(jnp.float64)
+    counted = (largest > 0) & jnp.isfinite(largest)
     logarithms = jnp.where(counted, jnp.log(jnp.where(counted, largest, 1.0)), 0.0)
     return jnp.exp(jnp.sum(logarithms) / jnp.maximum(jnp.sum(counted), 1))
 
@@ -145,11 +144,34 @@ def _settle(cache: LocalMLIAPCache, proposal: LocalMLIAPPatch) -> LocalMLIAPCach
     return proposal(cache, Table(jnp.ones((1,), bool)))
 
 
+def _joined(
+    patches: list[LocalMLIAPPatch], share: jax.Array, n_rows: int
+) -> tuple[LocalMLIAPCache, jax.Array]:
+    """The cache of all parts of a full evaluation, and the size of its message sums.
+
+    Args:
+        patches: of parts of `share` rows each but for the last; rows beyond are padding.
+        n_rows: of the cache.
+    """
+
+    def join(*leaves: jax.Array) -> jax.Array:
+        # each overwrites the padding of the one before; what reaches beyond the end is cut
+        joined = jnp.zeros((n_rows + leaves[0].shape[0], *leaves[0].shape[1:]), leaves[0].dtype)
+        for k, leaf in enumerate(leaves):
+            joined = jax.lax.dynamic_update_slice_in_dim(joined, leaf, k * share, axis=0)
+        return joined[:n_rows]
+
+    caches = [patch.cache for patch in patches]
+    sums = join(*(cache.msg_sum for cache in caches))
+    energies = join(*(cache.energies for cache in caches if cache.energies is not None))
+    totals = jnp.stack([cache.totals for cache in caches if cache.totals is not None]).sum(axis=0)
+    return LocalMLIAPCache(None, sums, energies, totals), _scale_of(sums)
+
+
 def _resized(cache: LocalMLIAPCache, n_rows: int) -> LocalMLIAPCache:
-    """The cache with so many rows; those that are cut off or added are empty."""
+    """The cache with more rows; those that are added are empty."""
 
     def resize(leaf: jax.Array) -> jax.Array:
-        leaf = leaf[:n_rows]
         return jnp.pad(leaf, [(0, n_rows - leaf.shape[0])] + [(0, 0)] * (leaf.ndim - 1))
 
     assert cache.energies is not None  # every full evaluation leaves them

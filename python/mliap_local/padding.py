@@ -29,8 +29,14 @@ def block_rows(width: int) -> int:
     return 2 ** max(0, min(8, round(math.log2(BLOCK_EDGES / max(width, 1)))))
 
 
+def rows_per_thread(n_rows: int, width: int, threads: int) -> int:
+    """Rows of each thread: whole blocks, as many for all."""
+    block = block_rows(width)
+    return block * max(1, math.ceil(n_rows / block / threads))
+
+
 def row_capacity(n_rows: int, width: int, current: int = 0) -> int:
-    """Rows of a full evaluation, a power of two; only the blocks in use are evaluated."""
+    """Rows that one thread evaluates, a power of two; only the blocks in use are evaluated."""
     return max(grown(n_rows, current), block_rows(width))
 
 

@@ -7,6 +7,8 @@ calls the kernels of `mliap_local.local` and remembers. It knows no LAMMPS and n
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import jax
@@ -28,6 +30,7 @@ class Session:
         device: `cpu` or `gpu`.
         reference_isolated: energies relative to isolated atoms.
         node_rank: place of this process on its node, which chooses the device.
+        threads: that evaluate all atoms, on a CPU.
     Raises:
         ModelFileError: unusable file, element the model does not know, other units, no such device.
     """
@@ -40,6 +43,7 @@ class Session:
         device: str = "cpu",
         reference_isolated: bool = False,
         node_rank: int = 0,
+        threads: int = 1,
     ) -> None:
         kernels = open_kernels(model_file, elements, units, device, reference_isolated, node_rank)
         self._kernels = kernels
@@ -50,10 +54,13 @@ class Session:
         self._cache: LocalMLIAPCache | None = None
         self._proposal: LocalMLIAPPatch | None = None
         self._rows = self._width = self._cache_rows = 0
-        self._scale: jax.Array | None = None  # of message sums, as the last settled full evaluation saw them
+        self._scale: jax.Array | None = None  # of message sums at the last settled full evaluation
         self._default_device = kernels.device == jax.local_devices()[0]
         self._energy, self._forces = kernels.energy, kernels.forces
-        self._update, self._settle, self._keep = kernels.update, kernels.settle, kernels.resize
+        self._update, self._settle = kernels.update, kernels.settle
+        self._join, self._resize = kernels.join, kernels.resize
+        self._threads = threads if kernels.device.platform == "cpu" else 1
+        self._pool = ThreadPoolExecutor(self._threads)  # starts threads when they are first needed
 
     def full(
         self,
@@ -78,31 +85,37 @@ class Session:
         """
         n, width = neighbour_species.shape
         self._width = padding.width_capacity(width, self._width)
-        self._rows = padding.row_capacity(n, self._width, self._rows)
-        rows = NeighbourRows(
-            self._kernels.numbers,
-            np.int32(n),
-            _padded(species, (self._rows,), -1, np.int32),
-            _padded(neighbour_species, (self._rows, self._width), -1, np.int32),
-            _padded(r_ij, (self._rows, self._width, 3), 0, self._kernels.dtype),
-            block=padding.block_rows(self._width),
-        )
-        wants_gradient = edge_gradient is not None
-        self._count((wants_gradient, self._rows, self._width))
-        with self._on_device():
-            if wants_gradient:
-                patch, scale, gradient = self._forces(rows)
-                edge_gradient[...] = np.asarray(gradient)[:n, :width]
-            else:
-                patch, scale = self._energy(rows)
-        energy = float(np.asarray(patch.cache.totals)[0])
-        if atom_energy is not None:
-            atom_energy[...] = np.asarray(patch.cache.energies)[:n]
+        share = padding.rows_per_thread(n, self._width, self._threads)
+        self._rows = padding.row_capacity(share, self._width, self._rows)
+        kernel = self._energy if edge_gradient is None else self._forces
+        compiled = self._count((edge_gradient is None, self._rows, self._width))
+
+        def evaluate(begin: int) -> LocalMLIAPPatch:
+            part = slice(begin, min(begin + share, n))
+            rows = NeighbourRows(
+                self._kernels.numbers,
+                np.int32(part.stop - begin),
+                _padded(species[part], (self._rows,), -1, np.int32),
+                _padded(neighbour_species[part], (self._rows, self._width), -1, np.int32),
+                _padded(r_ij[part], (self._rows, self._width, 3), 0, self._kernels.dtype),
+                block=padding.block_rows(self._width),
+            )
+            with self._on_device():
+                patch, *gradient = kernel(rows)
+            if edge_gradient is not None:
+                edge_gradient[part] = np.asarray(gradient[0])[: part.stop - begin, :width]
+            if atom_energy is not None:
+                atom_energy[part] = np.asarray(patch.cache.energies)[: part.stop - begin]
+            return patch
+
+        begins = range(0, max(n, 1), share)
+        patches = self._on_threads(evaluate, begins, compiled)
         if keep:
             self._cache_rows = padding.cache_capacity(n, self._cache_rows)
-            self._cache, self._proposal = self._keep(patch.cache, self._cache_rows), None
-            self._scale = scale
-        return energy
+            with self._on_device():
+                self._cache, self._scale = self._join(patches, np.int32(share), self._cache_rows)
+            self._proposal = None
+        return sum(float(np.asarray(patch.cache.totals)[0]) for patch in patches)
 
     def update(self, accepted: bool, cache_rows: int, packed: np.ndarray) -> tuple[float, bool]:
         """Evaluate a proposal from the settled state.
@@ -125,7 +138,7 @@ class Session:
             self._proposal = None
             if cache_rows > self._cache_rows:
                 self._cache_rows = padding.cache_capacity(cache_rows, self._cache_rows)
-                self._cache = self._keep(self._cache, self._cache_rows)
+                self._cache = self._resize(self._cache, self._cache_rows)
             rows = changed_rows(self._kernels.numbers, packed)
             self._count((rows.capacity, self._cache_rows))
             patch, answer = self._update(self._cache, self._scale, rows)
@@ -139,11 +152,28 @@ class Session:
             return contextlib.nullcontext()
         return jax.default_device(self._kernels.device)
 
-    def _count(self, shape: Any) -> None:
-        """A shape that was not met before is a compilation."""
-        if shape not in self._kernels.shapes:
-            self._kernels.shapes.add(shape)
-            self.compilations += 1
+    def _count(self, shape: Any) -> bool:
+        """Was the shape met before? If not, it is a compilation."""
+        if shape in self._kernels.shapes:
+            return True
+        self._kernels.shapes.add(shape)
+        self.compilations += 1
+        return False
+
+    def _on_threads(self, evaluate: Callable[[int], Any], begins: range, compiled: bool) -> list:
+        """Evaluate each part, all at once; the first by itself if it has to be compiled.
+
+        Returns or raises when none is at work any more: they write to the caller's arrays.
+        """
+        first = [] if compiled else [evaluate(begins[0])]
+        rest = begins[len(first) :]
+        if len(rest) < 2:
+            return first + [evaluate(begin) for begin in rest]
+        futures = [self._pool.submit(evaluate, begin) for begin in rest]
+        try:
+            return first + [future.result() for future in futures]
+        finally:
+            wait(futures)
 
 
 def _padded(array: np.ndarray, shape: tuple[int, ...], fill: Any, dtype: Any) -> np.ndarray:
@@ -163,7 +193,8 @@ def changed_rows(numbers: tuple[int, ...], packed: np.ndarray) -> ChangedRows:
 
 
 def open_session(settings: dict[str, Any]) -> Session:
-    """A session for the settings of `mliap_local_settings` in bridge.h, by their names there."""
+    """A session for the settings of `mliap_local_settings` in bridge.h, by their names there, and
+    the number of threads."""
     return Session(
         settings["model_file"],
         settings["elements"],
@@ -171,4 +202,5 @@ def open_session(settings: dict[str, Any]) -> Session:
         settings["device"],
         settings["reference_isolated"],
         settings["node_rank"],
+        settings["threads"],
     )
