@@ -773,9 +773,9 @@ TABLE = [
         "sgcmc on ranks",
         "processors 1 1 *\n"
         + flips(ALLOY.replace("7 0 7 0 7", "7 0 7 0 28"), BY_ATOMS)
-        + "fix move all nve\ntimestep 0.002\nrun 10\n"
+        + "fix move all nve\ntimestep 0.002\nrun 5\n"
         + FLIPPED.format("see")
-        + "unfix s\nfix s all sgcmc 5 0.05 600 -1.0 variance 10 0.2 atomic/energy yes\nrun 10\n"
+        + "unfix s\nfix s all sgcmc 5 0.05 600 -1.0 variance 10 0.2 atomic/energy yes\nrun 5\n"
         + FLIPPED.format("see_variance")
         + NUMBERED,
         native_ranks,
