@@ -35,7 +35,7 @@ struct mliap_local_model {
   int summary_size;        /* its size in bytes */
 };
 
-/* All atoms of one process, each with its neighbours: a full evaluation. */
+/* Atoms, each with its neighbours: a full evaluation. All of one process where it is kept. */
 struct mliap_local_rows {
   int n_rows;                   /* atoms; row k of the cache becomes atom k */
   int width;                    /* neighbours kept for each atom: the largest number of any */

@@ -6,49 +6,59 @@
 
 namespace mliap_local {
 
-void collect_rows(const Points &points, const NeighbourList &list, double cutoff, Rows &rows)
+void find_row(const Points &points, const NeighbourList &list, double cutoff, int i,
+              std::vector<int> &row)
 {
+  if (points.species[i] < 0) return;
   const double cutoff2 = cutoff * cutoff;
-  const double *x = points.x;
-  const int *species = points.species;
+  const int *neighbours = list.firstneigh[i];
+  for (int jj = 0; jj < list.numneigh[i]; jj++) {
+    const int j = neighbours[jj] & list.mask;
+    if (points.species[j] >= 0 && square_distance(points.x + 3 * i, points.x + 3 * j) < cutoff2)
+      row.push_back(j);
+  }
+}
 
+void collect_rows(const Points &points, const NeighbourList &list, double cutoff,
+                  const std::vector<int> &atoms, Rows &rows)
+{
   /* The list holds neighbours within the skin too; the rows must be as narrow as they can be,
      because every place costs an edge. So gather first, then lay out with the width found. */
-  static thread_local std::vector<int> found, first;
+  static thread_local std::vector<int> found;
+  static thread_local std::vector<std::size_t> first;
   found.clear();
-  first.assign(points.n_own + 1, -1);
-  std::vector<int> &count = rows.senders;    // used as scratch until it is laid out below
-  count.assign(points.n_own, 0);
-  int width = 1;
-  for (int ii = 0; ii < list.inum; ii++) {
-    const int i = list.ilist[ii];
-    first[i] = static_cast<int>(found.size());
-    if (species[i] < 0) continue;
-    const int *neighbours = list.firstneigh[i];
-    for (int jj = 0; jj < list.numneigh[i]; jj++) {
-      const int j = neighbours[jj] & list.mask;
-      if (species[j] >= 0 && square_distance(x + 3 * i, x + 3 * j) < cutoff2) found.push_back(j);
-    }
-    count[i] = static_cast<int>(found.size()) - first[i];
-    width = std::max(width, count[i]);
+  first.assign(1, 0);
+  std::size_t width = 1;
+  for (const int i : atoms) {
+    if (i >= 0) find_row(points, list, cutoff, i, found);
+    width = std::max(width, found.size() - first.back());
+    first.push_back(found.size());
   }
 
-  static thread_local std::vector<int> counted;
-  counted.assign(count.begin(), count.end());
-  const std::size_t places = static_cast<std::size_t>(points.n_own) * width;
-  rows.width = width;
+  const std::size_t places = atoms.size() * width;
+  rows.width = static_cast<int>(width);
   rows.senders.assign(places, -1);
   rows.neighbour_species.assign(places, -1);
   rows.r_ij.assign(places * 3, 0.0);
-  for (int i = 0; i < points.n_own; i++) {
-    for (int k = 0; k < counted[i]; k++) {
-      const std::size_t place = static_cast<std::size_t>(i) * width + k;
-      const int j = found[first[i] + k];
+  for (std::size_t row = 0; row < atoms.size(); row++) {
+    if (atoms[row] < 0) continue;
+    const double *x_i = points.x + 3 * atoms[row];
+    std::size_t place = row * width;
+    for (std::size_t k = first[row]; k < first[row + 1]; k++, place++) {
+      const int j = found[k];
       rows.senders[place] = j;
-      rows.neighbour_species[place] = species[j];
-      for (int c = 0; c < 3; c++) rows.r_ij[3 * place + c] = x[3 * j + c] - x[3 * i + c];
+      rows.neighbour_species[place] = points.species[j];
+      for (int c = 0; c < 3; c++) rows.r_ij[3 * place + c] = points.x[3 * j + c] - x_i[c];
     }
   }
+}
+
+void collect_rows(const Points &points, const NeighbourList &list, double cutoff, Rows &rows)
+{
+  static thread_local std::vector<int> atoms;
+  atoms.assign(points.n_own, -1);
+  for (int ii = 0; ii < list.inum; ii++) atoms[list.ilist[ii]] = list.ilist[ii];
+  collect_rows(points, list, cutoff, atoms, rows);
 }
 
 void add_forces(const Rows &rows, const double *edge_gradient, int n_own, const Sums &sums)

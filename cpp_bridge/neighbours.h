@@ -33,15 +33,23 @@ struct NeighbourList {
   int mask; /* clears the bits of j that LAMMPS uses for special bonds */
 };
 
-/* Every own atom with its neighbours within the cutoff, side by side: see mliap_local_rows. */
+/* Atoms with their neighbours within the cutoff, side by side: see mliap_local_rows. */
 struct Rows {
   int width = 0;
-  std::vector<int> senders; /* [n_own * width] place among the points, -1: none */
+  std::vector<int> senders; /* [n_rows * width] place among the points, -1: none */
   std::vector<int> neighbour_species;
   std::vector<double> r_ij;
 };
 
-/* Fills rows. Own atoms that the list leaves out get none. */
+/* Adds to `row` the neighbours of atom i within the cutoff, in the order of the list. */
+void find_row(const Points &points, const NeighbourList &list, double cutoff, int i,
+              std::vector<int> &row);
+
+/* Fills rows: row k belongs to atoms[k], and is empty where that is -1. */
+void collect_rows(const Points &points, const NeighbourList &list, double cutoff,
+                  const std::vector<int> &atoms, Rows &rows);
+
+/* Fills rows: row k belongs to own atom k. Own atoms that the list leaves out get none. */
 void collect_rows(const Points &points, const NeighbourList &list, double cutoff, Rows &rows);
 
 /* Where forces and virials are added; NULL: not wanted. Virials are those of -r_ij dE/dr_ij. */

@@ -38,6 +38,7 @@ PairMLIAPLocal::PairMLIAPLocal(LAMMPS *lmp) : Pair(lmp), text_(TEXT_SIZE)
   single_enable = 0;
   restartinfo = 0;
   one_coeff = 1;
+  atomic_energy_enable = 1;
   manybody_flag = 1;
   no_virial_fdotr_compute = 1;
   centroidstressflag = CENTROID_AVAIL;
@@ -200,6 +201,7 @@ void PairMLIAPLocal::close_model()
   if (instance_ >= 0) bridge_->close(instance_, text_.data(), TEXT_SIZE);
   instance_ = -1;
   changes_.forget();
+  atomic_energies_.forget();
   for (int i = 1; allocated && i <= atom->ntypes; i++)
     for (int j = i; j <= atom->ntypes; j++) setflag[i][j] = 0;
 }
@@ -248,7 +250,7 @@ void PairMLIAPLocal::init_style()
                    fix_id_);
   make_fix();
   neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_OCCASIONAL);
-  exclusions_checked_ = false;
+  checked_ = false;
   list_built_ = last_trial_ = -1;
   if (comm->me == 0)
     for (int k = 0; k < nelements; k++)
@@ -262,21 +264,37 @@ double PairMLIAPLocal::init_one(int i, int j)
   return cutoff_;
 }
 
+/* fix sgcmc works where forces are read. With atomic/energy yes, seen from the list that it asked
+   for, it evaluates no forces; else it leaves those of its trials behind. */
+void PairMLIAPLocal::check_sgcmc()
+{
+  for (const auto &sgcmc : modify->get_fix_by_style("^sgcmc")) {
+    const NeighList *asked = neighbor->find_list(sgcmc);
+    if (asked && asked->ghost) {
+      const double needed = 2.0 * cutoff_ + neighbor->skin;
+      if (comm->get_comm_cutoff() < needed)
+        error->all(FLERR,
+                   "fix sgcmc with mliap_local needs the neighbours of neighbours: expected a "
+                   "communication cutoff of at least {:.8g}, got {:.8g}; use comm_modify cutoff "
+                   "{:.8g}",
+                   needed, comm->get_comm_cutoff(), needed);
+      continue;
+    }
+    for (const auto &fix : modify->get_fix_list())
+      if (fix->time_integrate)
+        error->all(FLERR,
+                   "fix sgcmc adds the forces of its trials to those of the step, but fix {} "
+                   "integrates them; use the keyword atomic/energy yes of fix sgcmc, or, with "
+                   "pair_style hybrid, run fix sgcmc and dynamics in turns",
+                   fix->id);
+  }
+}
+
 /* Monte Carlo fixes hide the atoms that they try to delete behind a group of their own, made in
    their init(), after ours. Such atoms leave group all and are counted as absent. Any other
    exclusion would hide pairs from the list but not from an incremental evaluation. */
 void PairMLIAPLocal::check_exclusions()
 {
-  exclusions_checked_ = true;
-  if (!modify->get_fix_by_style("^sgcmc").empty())
-    for (const auto &fix : modify->get_fix_list())
-      if (fix->time_integrate)
-        error->all(
-            FLERR,
-            "fix sgcmc adds the forces of its trials to those of the step for all pair "
-            "styles without energies of single atoms, mliap_local too, but fix {} integrates "
-            "them; run fix sgcmc and dynamics in turns",
-            fix->id);
   std::string hidden;
   if (neighbor->nex_type) hidden = "type";
   if (neighbor->nex_mol) hidden = "molecule";
@@ -292,6 +310,11 @@ void PairMLIAPLocal::check_exclusions()
                "Pair style mliap_local counts all pairs, but neigh_modify exclude {} hides "
                "some; remove it, or leave the types to another sub-style of pair_style hybrid",
                hidden);
+}
+
+int PairMLIAPLocal::species(int k) const
+{
+  return atom->mask[k] & 1 ? map[atom->type[k]] : -1;
 }
 
 Points PairMLIAPLocal::points()
@@ -324,7 +347,11 @@ Changes::Answer PairMLIAPLocal::compare(const Points &now, double overlap)
 void PairMLIAPLocal::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
-  if (!exclusions_checked_) check_exclusions();
+  if (!checked_) {
+    check_sgcmc();
+    check_exclusions();
+    checked_ = true;
+  }
   const Points now = points();
   if (fix_->in_trial() && !eflag_atom && !vflag_either)
     eng_vdwl += trial_energy(now);
@@ -401,6 +428,46 @@ void PairMLIAPLocal::step(const Points &now)
     mliap_local::add_forces(rows_, edge_gradient_.data(), now.n_own,
                             {atom->f[0], vflag_global ? virial : nullptr,
                              vflag_atom ? vatom : nullptr, cvflag_atom ? cvatom : nullptr});
+}
+
+/* fix sgcmc asks for an atom and then for each of its neighbours, ghosts too, before and after it
+   changes the type of that atom: a hundred calls, which one evaluation each must serve. The cache
+   of trials knows nothing of it: the next compute() finds what changed by comparison. */
+double PairMLIAPLocal::compute_atomic_energy(int i, NeighList *asked)
+{
+  if (fix_->in_trial())
+    stop(fmt::format("fix sgcmc expected to be asked after the step's forces, but another Monte "
+                     "Carlo fix calls it in each of its trials of step {}; choose intervals and "
+                     "first steps so that both are never due at once",
+                     update->ntimestep));
+  const mliap_local::NeighbourList list{asked->inum, asked->ilist, asked->numneigh,
+                                        asked->firstneigh, NEIGHMASK};
+  const int n_all = atom->nlocal + atom->nghost;
+  species_.resize(n_all);
+  species_[i] = species(i);
+  for (int jj = 0; jj < list.numneigh[i]; jj++) {
+    const int j = list.firstneigh[i][jj] & NEIGHMASK;
+    species_[j] = species(j);
+  }
+  const Points few{atom->nlocal, n_all, atom->x[0], species_.data()};
+  if (const double *energy = atomic_energies_.next(few, list, cutoff_, i)) return *energy;
+
+  const Points now = points();
+  const mliap_local::Rows &rows = atomic_energies_.unknown(now, list, cutoff_, i);
+  const std::vector<int> &species = atomic_energies_.unknown_species();
+  if (!species.empty()) {
+    const int n_rows = static_cast<int>(species.size());
+    const mliap_local_rows wanted{
+        n_rows, rows.width, species.data(), rows.neighbour_species.data(), rows.r_ij.data(), 0};
+    mliap_local_result result{};
+    atom_energy_.resize(std::max(atom_energy_.size(), species.size()));
+    result.atom_energy = atom_energy_.data();
+    if (!bridge_->full(instance_, &wanted, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
+    counters_[FULL]++;
+    counters_[COMPILATIONS] = result.compilations;
+    atomic_energies_.remember(atom_energy_.data());
+  }
+  return *atomic_energies_.next(now, list, cutoff_, i);
 }
 
 void PairMLIAPLocal::refuse_readers_of_forces()

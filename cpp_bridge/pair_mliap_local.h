@@ -6,6 +6,7 @@
 
 #include "pair.h"
 
+#include "atomic_energies.h"
 #include "changes.h"
 #include "interpreter.h"
 #include "neighbours.h"
@@ -27,6 +28,7 @@ class PairMLIAPLocal : public Pair {
   void init_style() override;
   double init_one(int, int) override;
   void compute(int, int) override;
+  double compute_atomic_energy(int, class NeighList *) override;
   double memory_usage() override;
 
   void list_is_old() { list_built_ = -1; }
@@ -37,7 +39,9 @@ class PairMLIAPLocal : public Pair {
   void open_model(const char *file);
   void close_model();
   void make_fix();
+  void check_sgcmc();
   void check_exclusions();
+  int species(int) const;
   mliap_local::Points points();
   mliap_local::NeighbourList neighbour_list();
 
@@ -69,12 +73,13 @@ class PairMLIAPLocal : public Pair {
   std::string fix_id_;
 
   mliap_local::Changes changes_;
+  mliap_local::AtomicEnergies atomic_energies_;
   mliap_local::Rows rows_;
   std::vector<int> species_;
   std::vector<double> atom_energy_, edge_gradient_;
   bigint last_trial_ = -1;    // step of the last trial
   bigint list_built_ = -1;    // neighbor->ncalls when the occasional list was built
-  bool exclusions_checked_ = false;
+  bool checked_ = false;    // what only the first call of a run can see
   long since_verified_ = 0;
   double counters_[N_COUNTERS] = {0, 0, 0, 0, 0, 0};
   std::vector<char> text_;

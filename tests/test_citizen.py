@@ -77,6 +77,7 @@ NATIVE = {
     "mliap_local 2 @fs": f"eam/fs {JEA}.fs",
     "mliap_local": "eam/alloy",
     "@eam": f"{JEA}.alloy",
+    " verify 1": "",
 }
 
 
@@ -456,15 +457,22 @@ PAIR_OF_ATOMS = system("5 5 5", hydrogen=1, jitter=0.0).replace(
 SLAB = system("3 3 6").replace(
     "create_atoms 1 box", "region slab block 0 3 0 3 0 2.2\ncreate_atoms 1 region slab"
 )
-SGCMC = (
-    system("7 7 7", hydrogen=60).replace("lattice fcc", "lattice sc")
-    + EAM
-    + f"velocity all create 600 4711\n{THERMO}"
-    + "{}"
-    + "fix s all sgcmc 5 0.05 600 -1.0\nrun 10\n"
-    + "".join(f"variable see_s{k} equal $(f_s[{k}])\n" for k in (1, 2, 3, 4))
-    + "unfix s\nrun 0\n"  # fix sgcmc leaves the energy of its last trial behind
-)
+
+
+def flips(system: str, words: str = "", number: str = "0.05 600 -1.0") -> str:
+    """Semi-grand Monte Carlo, which wants a box of four cutoffs in each direction."""
+    lines = system.replace("lattice fcc", "lattice sc") + f"velocity all create 600 4711\n{THERMO}"
+    return lines + f"comm_modify cutoff 13.3\nfix s all sgcmc 5 {number}{words}\n"
+
+
+ALLOY = system("7 7 7", hydrogen=60) + EAM
+BY_ATOMS = " atomic/energy yes"
+# verdicts of the last Monte Carlo stage, and shares of types
+FLIPPED = "".join(f"variable {{0}}_s{k} equal $(f_s[{k}]:%.17g)\n" for k in (1, 2, 3, 4))
+FLIPPED += "variable see_both equal $(f_s[1]*f_s[2]>0)\nvariable expect_both equal 1\n"
+# fix sgcmc without energies of atoms leaves the energy of its last trial behind
+AFTERWARDS = "unfix s\nrun 0\nvariable {0}_pe equal $(pe:%.17g)\n"
+LATTICE = system("5 5 5", hydrogen=100).replace("lattice fcc", "lattice bcc") + NEURAL
 FIRST = f"{SMALL}{EAM}{MOVE}run 5\nclear\n"
 
 TABLE = [
@@ -716,11 +724,79 @@ TABLE = [
         asked="f_mliap_local[2]",
         least=90,
     ),
-    Row("sgcmc", SGCMC.format(""), native, least=50),
     Row(
-        "sgcmc and dynamics",
-        SGCMC.format("fix move all nve\n"),
-        says("fix sgcmc adds the forces of its trials", "run fix sgcmc and dynamics in turns"),
+        "sgcmc",
+        flips(ALLOY) + "run 10\n" + (FLIPPED + AFTERWARDS).format("see"),
+        native,
+        least=50,
+    ),
+    Row(
+        "sgcmc by atoms, and dynamics",
+        flips(ALLOY, BY_ATOMS)
+        + "fix move all nve\ntimestep 0.002\nrun 20\n"
+        + FLIPPED.format("see"),
+        native,
+        1e-8,
+        asked="f_mliap_local[1]*(f_mliap_local[3]==21)",
+        least=50,
+    ),
+    Row(
+        "sgcmc by atoms, and gcmc",
+        flips(ALLOY.replace("mliap_local", "mliap_local verify 1", 1), BY_ATOMS)
+        + "fix move all nve\ntimestep 0.0005\n"
+        + WALK
+        + GCMC.replace("gcmc 1", "gcmc 5").format("")
+        + "run 11\n"
+        + FLIPPED.format("see")
+        + NUMBERED,
+        native,
+        1e-8,
+        asked="f_mliap_local[2]",
+        least=60,
+    ),
+    Row(
+        "sgcmc by atoms and by whole energies",
+        flips(LATTICE, number="0.2 200 0.0")
+        + "run 5\n"
+        + (FLIPPED + AFTERWARDS).format("expect")
+        + "clear\n"
+        + flips(LATTICE, BY_ATOMS, number="0.2 200 0.0")
+        + "run 5\n"
+        + "variable see_few equal $(f_mliap_local[1]<=2*(f_s[1]+f_s[2]))\n"
+        + "variable expect_few equal 1\n"
+        + (FLIPPED + AFTERWARDS).format("see"),
+        itself,
+        asked="f_mliap_local[1]*(f_mliap_local[3]==7)",
+        least=30,
+    ),
+    Row(
+        "sgcmc on ranks",
+        "processors 1 1 *\n"
+        + flips(ALLOY.replace("7 0 7 0 7", "7 0 7 0 28"), BY_ATOMS)
+        + "fix move all nve\ntimestep 0.002\nrun 5\n"
+        + FLIPPED.format("see")
+        + "unfix s\nfix s all sgcmc 5 0.05 600 -1.0 variance 10 0.2 atomic/energy yes\nrun 5\n"
+        + FLIPPED.format("see_variance")
+        + NUMBERED,
+        native_ranks,
+        1e-8,
+        asked="f_mliap_local[1]",
+        least=50,
+    ),
+    Row(
+        "sgcmc by whole energies, and dynamics",
+        flips(ALLOY) + "fix move all nve\nrun 5\n",
+        says("fix sgcmc adds the forces of its trials", "keyword atomic/energy yes", "in turns"),
+    ),
+    Row(
+        "sgcmc by atoms, inside trials of gcmc",
+        flips(ALLOY, BY_ATOMS) + WALK + GCMC.format("") + "run 5\n",
+        says("fix sgcmc expected to be asked after", "trials of step 5", "never due at once"),
+    ),
+    Row(
+        "sgcmc by atoms, neighbours of ghosts unseen",
+        flips(ALLOY, BY_ATOMS).replace("comm_modify cutoff 13.3", "") + "run 5\n",
+        says("communication cutoff of at least 13.3, got 7.65", "use comm_modify cutoff 13.3"),
     ),
     Row(
         "verlet/split",
