@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mliap_local.core.compiling import FEW_ROWS
+from mliap_local.core.compiling import few_rows
 from mliap_local.core.lens import IDENTITY_LENS
 from mliap_local.core.table import Table
 from mliap_local.local import (
@@ -92,10 +92,11 @@ class Kernels:
             cache=LocalMLIAPCache(None, jnp.zeros((0, 0))),
         )
         self.shapes: set[Any] = set()  # compiled for so far
+        options = few_rows(self.device.platform)
         self.energy = jax.jit(self._energy)
         self.forces = jax.jit(self._forces)
-        self.update = jax.jit(self._update, compiler_options=FEW_ROWS)
-        self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=FEW_ROWS)
+        self.update = jax.jit(self._update, compiler_options=options)
+        self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=options)
         self.resize = jax.jit(_resized, static_argnums=1)
         name = metadata.name or Path(model_file).name
         self.summary = (
