@@ -81,9 +81,10 @@ class Kernels:
         self._large_sum = LARGE_SUM[metadata.precision]
         self.dtype = np.float32 if metadata.precision == "32bit" else np.float64
         self.numbers = tuple(int(number) for number in atomic_numbers(elements))
-        self.isolated_energies, readout = _reference(
-            model.functions, np.array(self.numbers), relative
-        )
+        with jax.default_device(self.device):  # the model may not know the default one
+            self.isolated_energies, readout = _reference(
+                model.functions, np.array(self.numbers), relative
+            )
         self._model = LocalMLIAPData(
             cutoff=Table(np.full((1,), self.cutoff)),
             init_function=model.functions.node_init,
@@ -93,8 +94,10 @@ class Kernels:
         )
         self.shapes: set[Any] = set()  # compiled for so far
         options = few_rows(self.device.platform)
-        self.energy = jax.jit(self._energy)
-        self.forces = jax.jit(self._forces)
+        # what a full evaluation leaves is bound to the device: all that uses it follows it there
+        here = jax.sharding.SingleDeviceSharding(self.device)
+        self.energy = jax.jit(self._energy, out_shardings=here)
+        self.forces = jax.jit(self._forces, out_shardings=here)
         self.update = jax.jit(self._update, compiler_options=options)
         self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=options)
         self.resize = jax.jit(_resized, static_argnums=1)

@@ -89,12 +89,11 @@ class Session:
         )
         wants_gradient = edge_gradient is not None
         self._count((wants_gradient, self._rows, self._width))
-        with self._on_device():
-            if wants_gradient:
-                patch, scale, gradient = self._forces(rows)
-                edge_gradient[...] = np.asarray(gradient)[:n, :width]
-            else:
-                patch, scale = self._energy(rows)
+        if wants_gradient:
+            patch, scale, gradient = self._forces(rows)
+            edge_gradient[...] = np.asarray(gradient)[:n, :width]
+        else:
+            patch, scale = self._energy(rows)
         energy = float(np.asarray(patch.cache.totals)[0])
         if atom_energy is not None:
             atom_energy[...] = np.asarray(patch.cache.energies)[:n]
