@@ -39,7 +39,7 @@ def test_every_device_says_the_same(seen):
     assert len({full, *trials}) == len(energies) - 1 > 5 and all(one["sound"])
     assert settled == pytest.approx(trials[-2], rel=1e-13)  # the last trial was not kept
     assert settled != pytest.approx(full, rel=1e-6)
-    assert len(seen) == 5
+    assert len(seen) == 4
     for other in seen:
         assert seen[other]["energy"] == pytest.approx(energies, rel=1e-13)
         assert seen[other]["per_atom"] == pytest.approx(one["per_atom"], rel=1e-12)
@@ -47,7 +47,7 @@ def test_every_device_says_the_same(seen):
 
 @pytest.mark.parametrize(
     ("rank", "device"),
-    [("cpu 0", "0"), ("gpu 0", "0"), ("gpu 1", "1"), ("gpu 2", "0"), ("cpu 0 of a host", "0")],
+    [("cpu 0", "0"), ("gpu 1", "1"), ("gpu 2", "0"), ("cpu 0 of a host", "0")],
 )
 def test_ranks_take_devices_in_turn_and_stay_there(seen, rank, device):
     for when in ("settled", "tried"):
@@ -57,7 +57,7 @@ def test_ranks_take_devices_in_turn_and_stay_there(seen, rank, device):
 @pytest.mark.parametrize("rank", ["cpu 0", "gpu 1"])
 def test_a_trial_moves_little(seen, rank):
     cache = sum(seen[rank]["settled"].values())
-    assert cache > 20 * FEW
+    assert cache > 10 * FEW
     assert len(seen[rank]["trials"]) > 5
     for moved in seen[rank]["trials"]:
         assert moved["given"] and moved["read"]
@@ -67,10 +67,16 @@ def test_a_trial_moves_little(seen, rank):
 @pytest.mark.parametrize("rank", ["cpu 0", "gpu 1"])
 def test_a_full_evaluation_moves_every_array_once(seen, rank):
     arrays = sorted(seen[rank]["rows"].values())
-    gradient, energies = seen[rank]["rows"]["r_ij"], 8 * 16**3
+    gradient, energies = seen[rank]["rows"]["r_ij"], 8 * 12**3
     for name, results in (("full", []), ("forces", [energies, gradient])):
         moved = {way: [n for n in sizes if n > 64] for way, sizes in seen[rank][name].items()}
         for got, expected in ((moved["given"], arrays), (moved["read"], results)):
             assert len(got) == len(expected), (name, moved)
             for size, least in zip(got, expected, strict=True):
                 assert least <= size < 2.5 * least  # padded
+
+
+def test_every_function_has_a_form_for_cuda(seen):
+    """As far as JAX itself takes them; the compiler behind it needs the device."""
+    lowered = seen["gpu 1"]["lowered"]
+    assert len(lowered) >= 3 and min(lowered.values()) > 100, lowered

@@ -1,8 +1,8 @@
 """Sessions where JAX has two devices, and `device gpu` means those; prints what it saw as JSON.
 
-Not a test: test_device.py runs it in a process of its own, for JAX reads its number of devices once.
-The devices are made of the CPU: which device computes, what moves and what stays are seen here as
-they would be on two GPUs, the speed and the memory of a GPU are not.
+Not a test: test_device.py runs it in a process of its own, for JAX counts its devices once. They
+are made of the CPU: which device computes, what moves and what stays are seen here as they would be
+on two GPUs; that every function has a form for CUDA is seen too; speed and memory are not.
 """
 
 import collections
@@ -16,7 +16,7 @@ import numpy as np
 from mliap_local import session
 from mliap_local.session import Session
 
-N, SPACING, CUTOFF = 16, 2.5, 4.0  # a cube of N^3 atoms, not periodic
+N, SPACING, CUTOFF = 12, 2.5, 4.0  # a cube of N^3 atoms, not periodic
 OFFSETS = np.array([o for o in np.ndindex(5, 5, 5) if o != (2, 2, 2)]) - 2
 SITES = np.array(list(np.ndindex(N, N, N)))
 TRIALS = 6
@@ -78,6 +78,7 @@ class Moved:
     def __init__(self) -> None:
         self.given: list[int] = []
         self.read: list[int] = []
+        self.lowered: dict[str, int] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
@@ -91,10 +92,13 @@ class Moved:
         """Count what the compiled functions among its attributes are given."""
         for name, function in vars(owner).items():
             if hasattr(function, "eval_shape"):
-                setattr(owner, name, self._counting(function))
+                setattr(owner, name, self._counting(name, function))
 
-    def _counting(self, function: Any) -> Any:
+    def _counting(self, name: str, function: Any) -> Any:
         def call(*arguments: Any) -> Any:
+            if name not in self.lowered:
+                for_cuda = function.trace(*arguments).lower(lowering_platforms=("cuda",))
+                self.lowered[name] = len(for_cuda.as_text())
             leaves = jax.tree.leaves(arguments)
             self.given += [leaf.nbytes for leaf in leaves if isinstance(leaf, np.ndarray)]
             return function(*arguments)
@@ -151,7 +155,7 @@ def walk(model: str, device: str, rank: int) -> dict[str, Any]:
     )
     seen["forces"] = moved.take()
     seen["per_atom"] = [float(np.sum(energies**2)), float(np.sum(gradient**2))]
-    seen["summary"] = opened.summary
+    seen["lowered"] = moved.lowered
     return seen
 
 
@@ -164,7 +168,7 @@ def main(model: str) -> None:
 
     jax.local_devices = answer
     seen = {}
-    for device, rank in (("cpu", 0), ("gpu", 0), ("gpu", 1), ("gpu", 2)):
+    for device, rank in (("cpu", 0), ("gpu", 1), ("gpu", 2)):
         seen[f"{device} {rank}"] = walk(model, device, rank)
     jax.config.update("jax_default_device", devices[1])  # as a script that uses JAX itself may
     seen["cpu 0 of a host"] = walk(model, "cpu", 0)

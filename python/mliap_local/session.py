@@ -6,10 +6,8 @@ calls the kernels of `mliap_local.local` and remembers. It knows no LAMMPS and n
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
-import jax
 import numpy as np
 
 from mliap_local import padding
@@ -51,7 +49,6 @@ class Session:
         self._proposal: LocalMLIAPPatch | None = None
         self._rows = self._width = self._cache_rows = 0
         self._scale = 0.0
-        self._default_device = kernels.device == jax.local_devices()[0]
         self._energy, self._forces = kernels.energy, kernels.forces
         self._update, self._settle, self._keep = kernels.update, kernels.settle, kernels.resize
 
@@ -129,34 +126,27 @@ class Session:
         """
         if self._cache is None:
             raise RuntimeError("update before any full evaluation; call full first")
-        with self._on_device():
-            if accepted and self._proposal is not None:
-                self._cache = self._settle(self._cache, self._proposal)
-            self._proposal = None
-            n_rows, edges = len(row), len(receiver)
-            if n_rows and (needed := int(row.max()) + 1) > self._cache_rows:
-                self._cache_rows = padding.cache_capacity(needed, self._cache_rows)
-                self._cache = self._keep(self._cache, self._cache_rows)
-            capacity = padding.change_capacity(n_rows, edges)
-            begins = ChangedRows.sections(capacity)
-            packed = np.zeros(begins[-1])
-            counts = (n_rows, n_changed, n_edges, edges - n_edges, self._scale)
-            parts = (counts, row, species, receiver, sender_species, r_ij.ravel())
-            for begin, part in zip(begins[:-1], parts, strict=True):
-                packed[begin : begin + len(part)] = part
-            self._count((capacity, self._cache_rows))
-            patch, answer = self._update(
-                self._cache, ChangedRows(self._kernels.numbers, packed, capacity)
-            )
+        if accepted and self._proposal is not None:
+            self._cache = self._settle(self._cache, self._proposal)
+        self._proposal = None
+        n_rows, edges = len(row), len(receiver)
+        if n_rows and (needed := int(row.max()) + 1) > self._cache_rows:
+            self._cache_rows = padding.cache_capacity(needed, self._cache_rows)
+            self._cache = self._keep(self._cache, self._cache_rows)
+        capacity = padding.change_capacity(n_rows, edges)
+        begins = ChangedRows.sections(capacity)
+        packed = np.zeros(begins[-1])
+        counts = (n_rows, n_changed, n_edges, edges - n_edges, self._scale)
+        parts = (counts, row, species, receiver, sender_species, r_ij.ravel())
+        for begin, part in zip(begins[:-1], parts, strict=True):
+            packed[begin : begin + len(part)] = part
+        self._count((capacity, self._cache_rows))
+        patch, answer = self._update(
+            self._cache, ChangedRows(self._kernels.numbers, packed, capacity)
+        )
         self._proposal = patch
         energy, sound = np.asarray(answer)
         return float(energy), bool(sound)
-
-    def _on_device(self) -> Any:
-        """Where kernels run; nothing to say, and no time to lose, where it is the default."""
-        if self._default_device:
-            return contextlib.nullcontext()
-        return jax.default_device(self._kernels.device)
 
     def _count(self, shape: Any) -> None:
         """A shape that was not met before is a compilation."""
