@@ -29,8 +29,10 @@ using mliap_local::Points;
 /* The energy of a trial with overlapping atoms: no Monte Carlo fix accepts it, and fix gcmc takes
    energies above 1e50 for such. */
 static constexpr double OVERLAP_ENERGY = 1.0e60;
-/* In a triclinic box LAMMPS moves untouched atoms by some 1e-14 of the box at each trial. */
-static constexpr double TRICLINIC_NOISE = 1.0e-12;
+/* LAMMPS moves untouched atoms by some 1e-14 of the box: in a triclinic box at each trial, in any
+   box when it takes a refused molecule back by the way it came. An atom of it that came back exactly
+   must not meet its own bond as an overlap with one that did not. */
+static constexpr double NOISE = 1.0e-12;
 static constexpr int TEXT_SIZE = 65536;
 
 PairMLIAPLocal::PairMLIAPLocal(LAMMPS *lmp) : Pair(lmp), text_(TEXT_SIZE)
@@ -316,9 +318,7 @@ mliap_local::NeighbourList PairMLIAPLocal::neighbour_list()
 
 Changes::Answer PairMLIAPLocal::compare(const Points &now, double overlap)
 {
-  const double noise = domain->triclinic
-      ? TRICLINIC_NOISE * std::max({domain->prd[0], domain->prd[1], domain->prd[2]})
-      : 0.0;
+  const double noise = NOISE * std::max({domain->prd[0], domain->prd[1], domain->prd[2]});
   return changes_.compare(now, cutoff_, noise, overlap);
 }
 
