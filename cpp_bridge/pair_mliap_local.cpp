@@ -49,7 +49,7 @@ PairMLIAPLocal::~PairMLIAPLocal()
 {
   if (copymode) return;
   close_model();
-  if (fix_ && modify && modify->get_fix_by_id(fix_id_) == fix_) modify->delete_fix(fix_id_);
+  if (fix_ && modify) modify->delete_fix(fix_id_);
   if (allocated) {
     memory->destroy(setflag);
     memory->destroy(cutsq);    // Pair itself deletes map
@@ -209,7 +209,7 @@ void PairMLIAPLocal::close_model()
 /* The fix needs a box, so it cannot be made in settings(); a user may have deleted it since. */
 void PairMLIAPLocal::make_fix()
 {
-  if (fix_ && modify->get_fix_by_id(fix_id_) == fix_) return;
+  if (fix_) return;
   fix_id_ = "mliap_local";
   for (int number = 2; modify->get_fix_by_id(fix_id_); number++)
     fix_id_ = "mliap_local_" + std::to_string(number);
@@ -325,6 +325,11 @@ Changes::Answer PairMLIAPLocal::compare(const Points &now, double overlap)
 void PairMLIAPLocal::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
+  if (!fix_)
+    error->all(FLERR,
+               "Pair style mliap_local needs its fix {}, but unfix removed it; use run without "
+               "pre no, which makes it again, or remove the unfix line",
+               fix_id_);
   if (!exclusions_checked_) check_exclusions();
   const Points now = points();
   if (fix_->in_trial() && !eflag_atom && !vflag_either)
