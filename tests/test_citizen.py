@@ -679,14 +679,48 @@ TABLE = [
         "run 1",
         says("Fix adapt pair style mliap_local param epsilon not supported"),
     ),
-    Row("pair_write", SMALL + EAM + "pair_write 1 1 10 r 1 5 @tmp/table NiNi", says("pair_write")),
+    Row(
+        "pair_write",
+        SMALL + EAM + "pair_write 1 1 10 r 1 5 @tmp/table NiNi",
+        says("Pair style mliap_local does not support pair_write"),
+    ),
     Row(
         "group/group",
         SMALL + EAM + "compute g all group/group all\nthermo_style custom step c_g\nrun 0",
-        says("group/group"),
+        says("Pair style does not support compute group/group"),
     ),
-    Row("pair/local", SMALL + EAM + "compute p all pair/local eng\nrun 0", says("pair/local")),
+    Row(
+        "pair/local",
+        SMALL + EAM + "compute p all pair/local eng\nrun 0",
+        says("Pair style does not support compute pair/local"),
+    ),
     # --- runs
+    Row("minimize", SMALL + EAM + THERMO + "minimize 0 1e-6 20 100", native, 1e-7, least=10),
+    Row(
+        "npt",
+        system("2 2 2", hydrogen=6, tilt="0.2 0.1 0.1")
+        + EAM
+        + MOVE.replace("nve", "npt temp 600 600 0.1 tri 0 0 0.5")
+        + "run 20",
+        native,
+        1e-9,
+        least=20,
+    ),
+    Row(
+        "restart",
+        SMALL
+        + EAM
+        + MOVE
+        + "run 5\nwrite_restart @tmp/restart\nrun 5\nvariable kept equal $(pe:%.17g)\n"
+        + "clear\nread_restart @tmp/restart\n"
+        + EAM
+        + MOVE.partition("\n")[2]
+        + "run 5\n"
+        + expected("pe", "v_kept", "energy"),
+        native,
+        1e-9,
+        least=5,
+    ),
     Row(
         "box/relax",
         SMALL + EAM + THERMO + "fix r all box/relax aniso 0.0 vmax 0.001\nminimize 0 1e-6 40 100",
