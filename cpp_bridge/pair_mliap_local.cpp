@@ -20,6 +20,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <sched.h>
 #include <thread>
 
 using namespace LAMMPS_NS;
@@ -149,6 +150,22 @@ void PairMLIAPLocal::coeff(int narg, char **arg)
   make_fix();
 }
 
+/* This process's part of the cores of its node. Launchers bind each process to cores of its own, or
+   let all use all: a core counts for what it is to each of those that may use it. */
+static int part_of_cores(MPI_Comm node)
+{
+  std::vector<int> own(CPU_SETSIZE), users(CPU_SETSIZE);
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  sched_getaffinity(0, sizeof(cores), &cores);
+  for (int k = 0; k < CPU_SETSIZE; k++) own[k] = CPU_ISSET(k, &cores) ? 1 : 0;
+  MPI_Allreduce(own.data(), users.data(), CPU_SETSIZE, MPI_INT, MPI_SUM, node);
+  double part = 1.0e-6;
+  for (int k = 0; k < CPU_SETSIZE; k++)
+    if (own[k]) part += 1.0 / users[k];
+  return std::max(1, static_cast<int>(part));
+}
+
 void PairMLIAPLocal::open_model(const char *file)
 {
   std::string names;
@@ -156,17 +173,17 @@ void PairMLIAPLocal::open_model(const char *file)
   isolated_energy_.assign(nelements, 0.0);
 
   MPI_Comm node;
-  int node_rank, node_ranks;
+  int node_rank;
   MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
   MPI_Comm_rank(node, &node_rank);
-  MPI_Comm_size(node, &node_ranks);
+  const int threads = part_of_cores(node);
   MPI_Comm_free(&node);
 
   char summary[512] = "";
   char *text = text_.data();
   text[0] = '\0';
-  mliap_local_settings settings{file,      names.c_str(), update->unit_style, device_.c_str(),
-                                relative_, node_rank,     node_ranks};
+  mliap_local_settings settings{
+      file, names.c_str(), update->unit_style, device_.c_str(), relative_, node_rank, threads};
   mliap_local_model model{};
   model.isolated_energy = isolated_energy_.data();
   model.summary = summary;

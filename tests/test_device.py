@@ -106,17 +106,34 @@ Path(f"threads{{rank}}").write_text(json.dumps([ranks, int(os.environ.get("NPROC
 """
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_ranks_of_a_node_share_its_cores(model, tmp_path, ranks):
-    """JAX's pool of threads, counted, so that two ranks do not each take every core."""
-    cores = len(os.sched_getaffinity(0))
-    if cores < ranks:
-        pytest.skip("one core here: nothing to share")
+# four cores, for each process or for all, whatever this machine has
+AFFINITY = """
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdlib.h>
+
+int sched_getaffinity(pid_t process, size_t size, cpu_set_t *cores)
+{
+  const int first = atoi(getenv("BOUND")) ? 4 * atoi(getenv("PMI_RANK")) : 0;
+  CPU_ZERO_S(size, cores);
+  for (int k = first; k < first + 4; k++) CPU_SET_S(k, size, cores);
+  return 0;
+}
+"""
+
+
+@pytest.mark.parametrize(("ranks", "bound", "share"), [(1, 0, 4), (2, 0, 2), (2, 1, 4)])
+def test_ranks_of_a_node_share_its_cores(model, tmp_path, ranks, bound, share):
+    """JAX's pool of threads, counted, where ranks may use all cores or are bound to their own."""
+    (tmp_path / "affinity.c").write_text(AFFINITY)
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "affinity.c", "-o", "affinity.so"], cwd=tmp_path, check=True
+    )
     (tmp_path / "in").write_text(THREADS.format(model=model("lj")))
     python = Path(sys.executable)
-    command = [python.with_name("mpiexec"), "-n", str(ranks), python, "in"]
+    fake = [f"LD_PRELOAD={tmp_path}/affinity.so", f"BOUND={bound}"]
+    command = [python.with_name("mpiexec"), "-n", str(ranks), "env", *fake, python, "in"]
     environment = {name: value for name, value in os.environ.items() if name != "NPROC"}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=200)
-    share = cores // ranks
     for rank in range(ranks):
         assert json.loads((tmp_path / f"threads{rank}").read_text()) == [ranks, share, share]

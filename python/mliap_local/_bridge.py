@@ -36,7 +36,7 @@ def mliap_local_open(settings, model, error, error_size):
             "device": _text(settings.device),
             "reference_isolated": bool(settings.reference_isolated),
             "node_rank": settings.node_rank,
-            "node_ranks": settings.node_ranks,
+            "threads": settings.threads,
         }
         session = _open_session(wanted)
         model.cutoff = session.cutoff
@@ -125,9 +125,8 @@ def jax_environment(wanted: dict) -> dict[str, str]:
 
     The user's own values come first: LAMMPS inputs cannot say these, batch scripts may.
     """
-    ranks = max(1, wanted["node_ranks"])
     # every rank's pool of threads would otherwise take every core
-    variables = {"NPROC": str(max(1, len(os.sched_getaffinity(0)) // ranks))}
+    variables = {"NPROC": str(wanted["threads"])}
     if wanted["device"] == "cpu":
         variables["JAX_PLATFORMS"] = "cpu"  # do not even look at devices that were not asked for
     else:
