@@ -24,7 +24,7 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)
 
-from mliap_local.core.compiling import FEW_ROWS  # noqa: E402
+from mliap_local.core.compiling import few_rows  # noqa: E402
 from mliap_local.core.edges import PointCloud  # noqa: E402
 from mliap_local.core.lens import IDENTITY_LENS  # noqa: E402
 from mliap_local.core.neighbours import VesinNeighborList  # noqa: E402
@@ -163,7 +163,7 @@ def milliseconds(call: Any, repeats: int) -> list[float]:
 
 def measure(sizes: list[int], dtype: Any, rounds: int = 10, repeats: int = 30) -> list[dict]:
     """Medians; sizes take turns, so that a busy moment of the machine meets all of them."""
-    rows_only = jax.jit(update, compiler_options=FEW_ROWS)
+    rows_only = jax.jit(update, compiler_options=few_rows(jax.default_backend()))
     all_atoms = jax.jit(update_reading_out_all)
     apply = jax.jit(settle, donate_argnums=0)
     cases, results = [case(n, dtype) for n in sizes], []

@@ -19,7 +19,7 @@ struct mliap_local_settings {
   const char *device;      /* cpu or gpu */
   int reference_isolated;  /* 1: energies are relative to isolated atoms */
   int node_rank;           /* this process among those of its node: 0, 1, ... */
-  int node_ranks;          /* processes on this node: they share its cores and devices */
+  int threads;             /* this process's part of the node's cores */
 };
 
 /* What it gets to know about the model. */

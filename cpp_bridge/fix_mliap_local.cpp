@@ -25,6 +25,11 @@ FixMLIAPLocal::FixMLIAPLocal(LAMMPS *lmp, int narg, char **arg) : Fix(lmp, narg,
   global_freq = 1;
 }
 
+FixMLIAPLocal::~FixMLIAPLocal()
+{
+  if (pair) pair->fix_is_gone();
+}
+
 int FixMLIAPLocal::setmask()
 {
   return POST_INTEGRATE | POST_INTEGRATE_RESPA | POST_NEIGHBOR | MIN_POST_NEIGHBOR;

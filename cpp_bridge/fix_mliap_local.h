@@ -11,6 +11,7 @@ namespace LAMMPS_NS {
 class FixMLIAPLocal : public Fix {
  public:
   FixMLIAPLocal(class LAMMPS *, int, char **);
+  ~FixMLIAPLocal() override;
 
   int setmask() override;
   void init() override;

@@ -20,6 +20,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <sched.h>
 #include <thread>
 
 using namespace LAMMPS_NS;
@@ -29,8 +30,10 @@ using mliap_local::Points;
 /* The energy of a trial with overlapping atoms: no Monte Carlo fix accepts it, and fix gcmc takes
    energies above 1e50 for such. */
 static constexpr double OVERLAP_ENERGY = 1.0e60;
-/* In a triclinic box LAMMPS moves untouched atoms by some 1e-14 of the box at each trial. */
-static constexpr double TRICLINIC_NOISE = 1.0e-12;
+/* LAMMPS moves untouched atoms by some 1e-14 of the box: in a triclinic box at each trial, in any
+   box when it takes a refused molecule back by the way it came. An atom of it that came back exactly
+   must not meet its own bond as an overlap with one that did not. */
+static constexpr double NOISE = 1.0e-12;
 static constexpr int TEXT_SIZE = 65536;
 
 PairMLIAPLocal::PairMLIAPLocal(LAMMPS *lmp) : Pair(lmp), text_(TEXT_SIZE)
@@ -48,7 +51,7 @@ PairMLIAPLocal::~PairMLIAPLocal()
 {
   if (copymode) return;
   close_model();
-  if (fix_ && modify && modify->get_fix_by_id(fix_id_) == fix_) modify->delete_fix(fix_id_);
+  if (fix_ && modify) modify->delete_fix(fix_id_);
   if (allocated) {
     memory->destroy(setflag);
     memory->destroy(cutsq);    // Pair itself deletes map
@@ -148,6 +151,22 @@ void PairMLIAPLocal::coeff(int narg, char **arg)
   make_fix();
 }
 
+/* This process's part of the cores of its node. Launchers bind each process to cores of its own, or
+   let all use all: a core counts for what it is to each of those that may use it. */
+static int part_of_cores(MPI_Comm node)
+{
+  std::vector<int> own(CPU_SETSIZE), users(CPU_SETSIZE);
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  sched_getaffinity(0, sizeof(cores), &cores);
+  for (int k = 0; k < CPU_SETSIZE; k++) own[k] = CPU_ISSET(k, &cores) ? 1 : 0;
+  MPI_Allreduce(own.data(), users.data(), CPU_SETSIZE, MPI_INT, MPI_SUM, node);
+  double part = 1.0e-6;
+  for (int k = 0; k < CPU_SETSIZE; k++)
+    if (own[k]) part += 1.0 / users[k];
+  return std::max(1, static_cast<int>(part));
+}
+
 void PairMLIAPLocal::open_model(const char *file)
 {
   std::string names;
@@ -155,17 +174,17 @@ void PairMLIAPLocal::open_model(const char *file)
   isolated_energy_.assign(nelements, 0.0);
 
   MPI_Comm node;
-  int node_rank, node_ranks;
+  int node_rank;
   MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
   MPI_Comm_rank(node, &node_rank);
-  MPI_Comm_size(node, &node_ranks);
+  const int threads = part_of_cores(node);
   MPI_Comm_free(&node);
 
   char summary[512] = "";
   char *text = text_.data();
   text[0] = '\0';
-  mliap_local_settings settings{file,      names.c_str(), update->unit_style, device_.c_str(),
-                                relative_, node_rank,     node_ranks};
+  mliap_local_settings settings{
+      file, names.c_str(), update->unit_style, device_.c_str(), relative_, node_rank, threads};
   mliap_local_model model{};
   model.isolated_energy = isolated_energy_.data();
   model.summary = summary;
@@ -209,7 +228,7 @@ void PairMLIAPLocal::close_model()
 /* The fix needs a box, so it cannot be made in settings(); a user may have deleted it since. */
 void PairMLIAPLocal::make_fix()
 {
-  if (fix_ && modify->get_fix_by_id(fix_id_) == fix_) return;
+  if (fix_) return;
   fix_id_ = "mliap_local";
   for (int number = 2; modify->get_fix_by_id(fix_id_); number++)
     fix_id_ = "mliap_local_" + std::to_string(number);
@@ -338,15 +357,18 @@ mliap_local::NeighbourList PairMLIAPLocal::neighbour_list()
 
 Changes::Answer PairMLIAPLocal::compare(const Points &now, double overlap)
 {
-  const double noise = domain->triclinic
-      ? TRICLINIC_NOISE * std::max({domain->prd[0], domain->prd[1], domain->prd[2]})
-      : 0.0;
+  const double noise = NOISE * std::max({domain->prd[0], domain->prd[1], domain->prd[2]});
   return changes_.compare(now, cutoff_, noise, overlap);
 }
 
 void PairMLIAPLocal::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
+  if (!fix_)
+    error->all(FLERR,
+               "Pair style mliap_local needs its fix {}, but unfix removed it; use run without "
+               "pre no, which makes it again, or remove the unfix line",
+               fix_id_);
   if (!checked_) {
     check_sgcmc();
     check_exclusions();

@@ -32,6 +32,7 @@ class PairMLIAPLocal : public Pair {
   double memory_usage() override;
 
   void list_is_old() { list_built_ = -1; }
+  void fix_is_gone() { fix_ = nullptr; }
   double counter(int which) const { return counters_[which]; }
 
  private:

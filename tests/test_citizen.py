@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import os
 import re
 import signal
@@ -200,9 +201,16 @@ def alone(command: str, *words: str) -> Callable[[Row, Lab], None]:
     return oracle
 
 
-def with_mpi4py(row: Row, lab: Lab) -> None:
-    pytest.importorskip("mpi4py")
-    alone("mpiexec -n 2 python in")(row, lab)
+def communicators(row: Row, lab: Lab) -> None:
+    """Communicators of a script's own, each with the energy of a process of its own."""
+    (lab.tmp / "in").write_text(lab.fill(row.lines))
+    alone, together = (
+        json.loads(launch(lab.tmp, f"{launcher}python in").stdout)
+        for launcher in ("", "mpiexec -n 2 ")
+    )
+    sizes, energies = zip(*together, strict=True)
+    assert sizes == (2, 1, 2, 1, 1) and [size for size, _ in alone] == [1, 1, 1]
+    np.testing.assert_allclose(energies, alone[0][1], rtol=row.tolerance)
 
 
 def interrupt(command: str) -> Callable[[Row, Lab], None]:
@@ -408,21 +416,73 @@ assert memory[-1] - memory[19] < 30, memory
 print("all is as it should be")
 """
 MPI4PY = f"""{INSTANCE}
+import json
 from mpi4py import MPI
 
+def energy(comm):
+    lmp = opened('''{SMALL + NEURAL + MOVE}run 10''', comm=comm)
+    size = lmp.extract_setting("world_size")
+    assert comm.size == size and lmp.extract_fix("mliap_local", 0, 1, 2) > 10
+    return size, lmp.get_thermo("pe")
+
 world = MPI.COMM_WORLD
-lines = '''{SMALL + NEURAL + MOVE}run 10'''
 own = world.Split(world.rank)
-energies = []
-for comm in (world, own):
-    lmp = opened(lines, comm=comm)
-    assert lmp.extract_setting("world_size") == comm.size
-    energies.append(lmp.get_thermo("pe"))
-    lmp.close()
-assert world.size == 2 and abs(energies[0] / energies[1] - 1) < 1e-10, energies
-world.Barrier()
+seen = [energy(world), energy(own)]
+if world.rank == world.size - 1:
+    seen.append(energy(own))  # while the others do something else
+everybody = world.gather(seen)
 if world.rank == 0:
-    print("all is as it should be")
+    print(json.dumps(sum(everybody, [])))
+"""
+NOTEBOOK = f"""{INSTANCE}
+import asyncio, subprocess, sys, threading
+
+systems = ['''{SMALL + NEURAL + MOVE}''', '''{LJ + MOVE}''']
+
+def energy(lmp):
+    lmp.command("run 5")
+    assert lmp.extract_fix("mliap_local", 0, 1, 2) > 4
+    return lmp.get_thermo("pe"), threading.current_thread() is threading.main_thread()
+
+if len(sys.argv) > 1:  # a process that has nothing else to do
+    print(*(energy(opened(lines))[0] for lines in systems))
+    raise SystemExit
+
+import jax, jax.numpy as jnp
+
+square = jax.jit(lambda x: x * x)
+assert square(jnp.float32(3)).dtype == jnp.float32  # JAX is in use
+beats = []
+
+async def beat():
+    while True:
+        beats.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(0)
+
+async def cells():
+    beating = asyncio.create_task(beat())
+    kept = [opened(lines) for lines in systems]  # both are alive from here on
+    seen = [energy(lmp) for lmp in kept]
+    for lines in systems:
+        before = len(beats)
+        seen.append(await asyncio.to_thread(lambda: energy(opened(lines))))
+        assert len(beats) > before  # the loop went on meanwhile
+    for lmp in kept:  # made here, used there
+        await asyncio.to_thread(lmp.command, "clear")
+    kept[0].commands_string(systems[1])
+    seen.append(energy(kept[0]))
+    beating.cancel()
+    return seen
+
+seen = asyncio.run(cells())
+assert [main for _, main in seen] == [True, True, False, False, True]
+assert float(square(jnp.float32(4))) == 16
+fresh = subprocess.run([sys.executable, __file__, "fresh"], capture_output=True, text=True)
+expected = [float(word) for word in fresh.stdout.split()]
+assert len(expected) == 2 and expected[0] != expected[1], fresh.stderr
+for (got, _), one in zip(seen, [*expected, *expected, expected[1]], strict=True):
+    assert abs(got / one - 1) < 1e-12, (seen, expected)
+print("all is as it should be")
 """
 ENDLESS = (
     SMALL + NEURAL + MOVE + "timestep 1e-6\nthermo 10\nthermo_modify flush yes\nrun 100000000\n"
@@ -627,14 +687,48 @@ TABLE = [
         "run 1",
         says("Fix adapt pair style mliap_local param epsilon not supported"),
     ),
-    Row("pair_write", SMALL + EAM + "pair_write 1 1 10 r 1 5 @tmp/table NiNi", says("pair_write")),
+    Row(
+        "pair_write",
+        SMALL + EAM + "pair_write 1 1 10 r 1 5 @tmp/table NiNi",
+        says("Pair style mliap_local does not support pair_write"),
+    ),
     Row(
         "group/group",
         SMALL + EAM + "compute g all group/group all\nthermo_style custom step c_g\nrun 0",
-        says("group/group"),
+        says("Pair style does not support compute group/group"),
     ),
-    Row("pair/local", SMALL + EAM + "compute p all pair/local eng\nrun 0", says("pair/local")),
+    Row(
+        "pair/local",
+        SMALL + EAM + "compute p all pair/local eng\nrun 0",
+        says("Pair style does not support compute pair/local"),
+    ),
     # --- runs
+    Row("minimize", SMALL + EAM + THERMO + "minimize 0 1e-6 20 100", native, 1e-7, least=10),
+    Row(
+        "npt",
+        system("2 2 2", hydrogen=6, tilt="0.2 0.1 0.1")
+        + EAM
+        + MOVE.replace("nve", "npt temp 600 600 0.1 tri 0 0 0.5")
+        + "run 20",
+        native,
+        1e-9,
+        least=20,
+    ),
+    Row(
+        "restart",
+        SMALL
+        + EAM
+        + MOVE
+        + "run 5\nwrite_restart @tmp/restart\nrun 5\nvariable kept equal $(pe:%.17g)\n"
+        + "clear\nread_restart @tmp/restart\n"
+        + EAM
+        + MOVE.partition("\n")[2]
+        + "run 5\n"
+        + expected("pe", "v_kept", "energy"),
+        native,
+        1e-9,
+        least=5,
+    ),
     Row(
         "box/relax",
         SMALL + EAM + THERMO + "fix r all box/relax aniso 0.0 vmax 0.001\nminimize 0 1e-6 40 100",
@@ -806,7 +900,8 @@ TABLE = [
     # --- from Python, and by hand
     Row("two instances", TWO_INSTANCES, alone("python in")),
     Row("closing and opening", CLOSING, alone("python in")),
-    Row("mpi4py", MPI4PY, with_mpi4py),
+    Row("notebook", NOTEBOOK, alone("python in")),
+    Row("mpi4py", MPI4PY, communicators),
     Row("Ctrl-C", ENDLESS, interrupt("lmp -in in -log none")),
     Row("Ctrl-C on two ranks", ENDLESS, interrupt("mpiexec -n 2 lmp -in in -log none")),
     Row("Ctrl-C in Python", PYTHON_ENDLESS, interrupt("python in")),

@@ -332,6 +332,26 @@ def test_missing_libpython_is_named_with_its_package(tmp_path):
     assert "from lammps import lammps" in done.stdout
 
 
+def test_library_that_is_no_python_is_named(tmp_path):
+    """A program that answers as a Python would, with a library that cannot start one."""
+    fake = tmp_path / "python"
+    fake.write_text(f"#!/bin/sh\nprintf '{VERSION}\\nTrue\\nlibdl.so.2\\n'\n")
+    fake.chmod(0o755)
+    done = run(build_host(tmp_path / "build", python=str(fake)))
+    assert done.returncode == 1
+    assert f"expected to start Python as {fake}, got a failure" in done.stdout
+    assert "Check that this program starts" in done.stdout and "from Python" in done.stdout
+
+
+def test_library_without_a_place_says_so(tmp_path):
+    hidden = tmp_path / "hidden.h"
+    hidden.write_text("#include <dlfcn.h>\n#define dladdr(address, info) 0\n")
+    done = run(build_host(tmp_path / "build", "-include", str(hidden), "-Wno-unused"))
+    assert done.returncode == 1
+    assert "expected to find its own library on the disk, got nothing from dladdr" in done.stdout
+    assert "report this with your platform" in done.stdout
+
+
 def ctypes_host(folder: Path, version: str = VERSION) -> list[str]:
     library = build_host(folder, "-shared", "-fPIC", version=version)
     return ["-c", f"import ctypes; raise SystemExit(ctypes.CDLL({str(library)!r}).host())"]
@@ -357,7 +377,7 @@ def other_python() -> str:
 def test_static_python_of_the_same_version_is_used(tmp_path, other_python):
     """Debian's python3 is static: no libpython may be opened in it."""
     packages = os.pathsep.join(dict.fromkeys(map(sysconfig.get_path, ("purelib", "platlib"))))
-    if run(other_python, "-c", "import mliap_local", PYTHONPATH=packages).returncode != 0:
+    if run(other_python, "-c", "import mliap_local._plugin", PYTHONPATH=packages).returncode != 0:
         pytest.skip("mliap_local is installed editable and seen by its own Python only")
     out = checked(other_python, *ctypes_host(tmp_path / "library"), PYTHONPATH=packages)
     assert "no_such_model.zip" in out
@@ -377,6 +397,33 @@ def test_running_python_of_another_version_is_refused(tmp_path):
         done.stdout
     )
     assert "pip install" in done.stdout
+
+
+def test_half_an_installation_is_named(tmp_path):
+    """The embedding library is gone, or is another's."""
+    arguments = ctypes_host(tmp_path / "library")
+    bridge = tmp_path / "library" / "_bridge_cffi.so"
+    bridge.unlink()
+    done = run(sys.executable, *arguments)
+    assert done.returncode == 1
+    assert f"expected the embedding library {bridge}, got: " in done.stdout
+    assert "Install mliap-local again, or copy both libraries" in done.stdout
+    shutil.copy(tmp_path / "library" / "host", bridge)
+    done = run(sys.executable, *arguments)
+    assert done.returncode == 1
+    assert "expected the function mliap_local_open in _bridge_cffi.so, got none" in done.stdout
+    assert "of different versions. Install mliap-local again" in done.stdout
+
+
+def test_broken_cffi_is_named(tmp_path):
+    """Before any Python of ours could run: cffi itself says why, on stderr."""
+    (tmp_path / "_cffi_backend.py").write_text("raise ImportError('cffi is broken here')\n")
+    arguments = ctypes_host(tmp_path / "library")
+    done = run(sys.executable, *arguments, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "expected Python's side of the bridge to answer, got nothing" in done.stdout
+    assert "pip install` for mliap-local and cffi" in done.stdout
+    assert "cffi is broken here" in done.stderr
 
 
 def test_frozen_code_says_what_cannot_be_imported(tmp_path):

@@ -211,6 +211,16 @@ def test_fix_that_only_the_pair_style_makes(runner, lj):
         assert_says(error(runner, BOX, lj, line, "run 0"), "belongs to", *words)
 
 
+def test_fix_that_somebody_removed(runner, lj):
+    """A run makes it again; one that prepares nothing cannot."""
+    runner.run(BOX, lj, "fix move all nve\nrun 2\nunfix mliap_local")
+    with pytest.raises(Exception, match="needs its fix mliap_local") as caught:
+        runner.more("run 2 pre no")
+    assert_says(str(caught.value), "unfix removed it", "use run without pre no", "remove the unfix")
+    runner.more("run 2")
+    assert runner.vector()[2] >= 5
+
+
 # --- forces that nobody can give -----------------------------------------------------------------
 
 

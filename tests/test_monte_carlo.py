@@ -461,6 +461,70 @@ def test_energies_after_an_overlap_is_resolved(runner, model, distance):
     assert walks[0][0] == walks[1][0] and walks[0][1] == pytest.approx(walks[1][1], rel=1e-10)
 
 
+def test_atoms_at_one_point(runner, model):
+    """Atoms exactly on top of one another: alike or not, each counts, comes and goes alone.
+
+    With `forces no` every command is one incremental evaluation, which `verify 1` compares.
+    """
+    system = nickel("4 3 3", hydrogen=4).replace("create_box 2", "create_box 3") + "mass 3 1\n"
+    words = "forces no verify 1"
+    runner.run(system, style(model("neural"), words, "Ni H H"), GROUPS)
+    runner.more("atom_modify sort 0 0\nthermo_style custom step pe\nrun 0")
+    last = int(runner.lmp.get_natoms())
+    x = np.array(runner.lmp.gather_atoms("x", 1, 3)).reshape(-1, 3)
+    inside, at_a_corner = (" ".join(f"{c:.17g}" for c in x[k]) for k in (59, np.argmin(x.sum(1))))
+    here = dict(zip("xyz", inside.split(), strict=True))
+    commands = {
+        "on top of its like": f"create_atoms 1 single {inside} units box",
+        "another kind": f"create_atoms 2 single {inside} units box",
+        "the same kind of another type": f"create_atoms 3 single {inside} units box",
+        "its images too": f"create_atoms 1 single {at_a_corner} units box",
+        "the first of them goes": "group one id 60\ndelete_atoms group one compress no",
+        "one is moved there": "set atom 70 " + " ".join(f"{c} {v}" for c, v in here.items()),
+        "one is retyped": f"set atom {last + 2} type 1",
+        "all but one go elsewhere": f"group one clear\ngroup one id 70 {last + 1}:{last + 2}\n"
+        "displace_atoms one move 0.3 0.2 0.1",
+        "they part": "displace_atoms one random 0.5 0.5 0.5 7",
+        "and meet again": "\n".join(
+            f"set atom {last + 1}*{last + 3} {c} {v}" for c, v in here.items()
+        ),
+    }
+    energies = [runner.lmp.get_thermo("pe")]
+    for name, text in commands.items():
+        gained = counted(runner, text, "run 0")
+        assert (gained["full"], gained["incremental"]) == (1, 1), name
+        assert gained["drift"] < 1e-9, name
+        energies.append(runner.lmp.get_thermo("pe"))
+    assert min(abs(np.diff(energies))) > 1e-3
+    # alike and at one point, they may change places
+    gained = counted(runner, f"set atom {last + 2} type 3\nset atom {last + 3} type 1", "run 0")
+    assert runner.lmp.get_thermo("pe") == pytest.approx(energies[-1], rel=1e-14)
+    assert gained["incremental"] == 1
+    runner.more("group gas clear\ngroup gas type 2 3")
+    assert_incremental(counted(runner, f"fix g gas gcmc 1 40 20 2 11 {HOT} -2.1 0.5", "run 4"), 150)
+    both(runner, "g")
+
+
+def test_guard_of_molecules_as_fix_gcmc_has_it(runner, model, tmp_path):
+    """A bond shorter than the distance is nobody's overlap; an atom outside the molecule is."""
+    (tmp_path / "dimer").write_text(DIMER.replace("1 2\n2 2", "1 1\n2 1"))
+    inside = 4 * (0.8**-12 - 0.8**-6)
+    walks = []
+    for words, guard in (("", "overlap_cutoff 1.0"), ("overlap 1.0", ""), ("", "")):
+        runner.run(
+            "units lj\natom_style molecular\nregion box block 0 7 0 7 0 7\ncreate_box 1 box\n"
+            f"mass 1 1\nmolecule dimer {tmp_path}/dimer\nspecial_bonds lj/coul 1 1 1\n",
+            style(model("lj"), words, "Ar") + "group gas empty\n",
+            "fix g gas gcmc 1 20 20 0 123 4.0 1.0 0.3 mol dimer full_energy "
+            f"intra_energy {inside} {guard}",
+        )
+        walks.append(walk(runner, 30))
+        assert_walked(walks[-1], 1000)
+        overlaps = runner.vector()[5]
+        assert overlaps > 100 if words else overlaps == 0
+    assert walks[0] == walks[1] != walks[2]
+
+
 def test_guard_leaves_the_present_state_alone(runner, model):
     """Atoms that MD brought within the distance are no trial: moves elsewhere go on."""
     box = "units lj\nregion box block 0 8 0 8 0 8\ncreate_box 2 box\nmass * 1\n"

@@ -36,9 +36,9 @@ def mliap_local_open(settings, model, error, error_size):
             "device": _text(settings.device),
             "reference_isolated": bool(settings.reference_isolated),
             "node_rank": settings.node_rank,
-            "node_ranks": settings.node_ranks,
+            "threads": settings.threads,
         }
-        session = _open_session(wanted | {"threads": cores(wanted)})
+        session = _open_session(wanted)
         model.cutoff = session.cutoff
         model.overlap = session.overlap
         model.differentiable = session.differentiable
@@ -120,17 +120,12 @@ def jax_environment(wanted: dict) -> dict[str, str]:
     The user's own values come first: LAMMPS inputs cannot say these, batch scripts may.
     """
     # every rank's pool of threads would otherwise take every core
-    variables = {"NPROC": str(cores(wanted))}
+    variables = {"NPROC": str(wanted["threads"])}
     if wanted["device"] == "cpu":
         variables["JAX_PLATFORMS"] = "cpu"  # do not even look at devices that were not asked for
     else:
         variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # other ranks need memory too
     return variables
-
-
-def cores(wanted: dict) -> int:
-    """This process's share of the cores of its node."""
-    return max(1, len(os.sched_getaffinity(0)) // max(1, wanted["node_ranks"]))
 
 
 def _session(instance: int):

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mliap_local.core.compiling import FEW_ROWS
+from mliap_local.core.compiling import few_rows
 from mliap_local.core.lens import IDENTITY_LENS
 from mliap_local.core.table import Table
 from mliap_local.local import (
@@ -81,9 +81,10 @@ class Kernels:
         self._large_sum = LARGE_SUM[metadata.precision]
         self.dtype = np.float32 if metadata.precision == "32bit" else np.float64
         self.numbers = tuple(int(number) for number in atomic_numbers(elements))
-        self.isolated_energies, readout = _reference(
-            model.functions, np.array(self.numbers), relative
-        )
+        with jax.default_device(self.device):  # the model may not know the default one
+            self.isolated_energies, readout = _reference(
+                model.functions, np.array(self.numbers), relative
+            )
         self._model = LocalMLIAPData(
             cutoff=Table(np.full((1,), self.cutoff)),
             init_function=model.functions.node_init,
@@ -92,10 +93,13 @@ class Kernels:
             cache=LocalMLIAPCache(None, jnp.zeros((0, 0))),
         )
         self.shapes: set[Any] = set()  # compiled for so far
-        self.energy = jax.jit(self._energy)
-        self.forces = jax.jit(self._forces)
-        self.update = jax.jit(self._update, compiler_options=FEW_ROWS)
-        self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=FEW_ROWS)
+        options = few_rows(self.device.platform)
+        # what a full evaluation leaves is bound to the device: all that uses it follows it there
+        here = jax.sharding.SingleDeviceSharding(self.device)
+        self.energy = jax.jit(self._energy, out_shardings=here)
+        self.forces = jax.jit(self._forces, out_shardings=here)
+        self.update = jax.jit(self._update, compiler_options=options)
+        self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=options)
         self.join = jax.jit(_joined, static_argnums=2)
         self.resize = jax.jit(_resized, static_argnums=1)
         name = metadata.name or Path(model_file).name

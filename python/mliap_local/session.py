@@ -6,12 +6,10 @@ calls the kernels of `mliap_local.local` and remembers. It knows no LAMMPS and n
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
-import jax
 import numpy as np
 
 from mliap_local import padding
@@ -54,8 +52,7 @@ class Session:
         self._cache: LocalMLIAPCache | None = None
         self._proposal: LocalMLIAPPatch | None = None
         self._rows = self._width = self._cache_rows = 0
-        self._scale: jax.Array | None = None  # of message sums at the last settled full evaluation
-        self._default_device = kernels.device == jax.local_devices()[0]
+        self._scale: Any = None  # of message sums at the last settled full evaluation
         self._energy, self._forces = kernels.energy, kernels.forces
         self._update, self._settle = kernels.update, kernels.settle
         self._join, self._resize = kernels.join, kernels.resize
@@ -100,8 +97,7 @@ class Session:
                 _padded(r_ij[part], (self._rows, self._width, 3), 0, self._kernels.dtype),
                 block=padding.block_rows(self._width),
             )
-            with self._on_device():
-                patch, *gradient = kernel(rows)
+            patch, *gradient = kernel(rows)
             if edge_gradient is not None:
                 edge_gradient[part] = np.asarray(gradient[0])[: part.stop - begin, :width]
             if atom_energy is not None:
@@ -112,8 +108,7 @@ class Session:
         patches = self._on_threads(evaluate, begins, compiled)
         if keep:
             self._cache_rows = padding.cache_capacity(n, self._cache_rows)
-            with self._on_device():
-                self._cache, self._scale = self._join(patches, np.int32(share), self._cache_rows)
+            self._cache, self._scale = self._join(patches, np.int32(share), self._cache_rows)
             self._proposal = None
         return sum(float(np.asarray(patch.cache.totals)[0]) for patch in patches)
 
@@ -132,25 +127,18 @@ class Session:
         """
         if self._cache is None:
             raise RuntimeError("update before any full evaluation; call full first")
-        with self._on_device():
-            if accepted and self._proposal is not None:
-                self._cache = self._settle(self._cache, self._proposal)
-            self._proposal = None
-            if cache_rows > self._cache_rows:
-                self._cache_rows = padding.cache_capacity(cache_rows, self._cache_rows)
-                self._cache = self._resize(self._cache, self._cache_rows)
-            rows = changed_rows(self._kernels.numbers, packed)
-            self._count((rows.capacity, self._cache_rows))
-            patch, answer = self._update(self._cache, self._scale, rows)
+        if accepted and self._proposal is not None:
+            self._cache = self._settle(self._cache, self._proposal)
+        self._proposal = None
+        if cache_rows > self._cache_rows:
+            self._cache_rows = padding.cache_capacity(cache_rows, self._cache_rows)
+            self._cache = self._resize(self._cache, self._cache_rows)
+        rows = changed_rows(self._kernels.numbers, packed)
+        self._count((rows.capacity, self._cache_rows))
+        patch, answer = self._update(self._cache, self._scale, rows)
         self._proposal = patch
         energy, sound = np.asarray(answer).tolist()
         return energy, bool(sound)
-
-    def _on_device(self) -> Any:
-        """Where kernels run; nothing to say, and no time to lose, where it is the default."""
-        if self._default_device:
-            return contextlib.nullcontext()
-        return jax.default_device(self._kernels.device)
 
     def _count(self, shape: Any) -> bool:
         """Was the shape met before? If not, it is a compilation."""
@@ -193,8 +181,7 @@ def changed_rows(numbers: tuple[int, ...], packed: np.ndarray) -> ChangedRows:
 
 
 def open_session(settings: dict[str, Any]) -> Session:
-    """A session for the settings of `mliap_local_settings` in bridge.h, by their names there, and
-    the number of threads."""
+    """A session for the settings of `mliap_local_settings` in bridge.h, by their names there."""
     return Session(
         settings["model_file"],
         settings["elements"],

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from mliap_local.core.compiling import FEW_ROWS
+from mliap_local.core.compiling import few_rows
 from mliap_local.core.lens import EMPTY_LENS, Lens, View
 from mliap_local.core.patch import ComposedPatch, MaskedPatch, Patch, WithPatch
 from mliap_local.core.table import SystemId, Table
@@ -159,7 +159,7 @@ class PotentialFromEnergy(Generic[State, Input, Gradients, Hessians]):
 
     @cached_property
     def _evaluate_update(self) -> Callable[..., tuple[PotentialOut, tuple[Patch, ...]]]:
-        return self._compiled(FEW_ROWS)
+        return self._compiled(few_rows(jax.default_backend()))
 
     def _compiled(
         self, options: dict[str, str]
