@@ -305,7 +305,8 @@ def test_charge_regulation(runner, model, words):
         for t, n, q in ((1, 20, 0), (2, 10, 1), (3, 10, -1))
     )
     runner.run(box, atoms, style(model("neural"), elements="Ni H H"), "thermo 1000")
-    fix = "fix c all charge/regulation 2 3 pIp 1 pIm 1 lunit_nm 0.1 nevery 1 nmc 20 seed 77"
+    # pH, which is the default: without it the fix reads a style of pH that it never set
+    fix = "fix c all charge/regulation 2 3 pH 7 pIp 1 pIm 1 lunit_nm 0.1 nevery 1 nmc 20 seed 77"
     gained = counted(runner, f"{fix} temp {HOT} {words}", "run 10")
     assert_incremental(gained, 90)
     attempts, successes = (runner.lmp.extract_fix("c", 0, 1, k) for k in (0, 1))

@@ -111,7 +111,9 @@ def _open_session(wanted: dict):
             f"(Python {sys.version.split()[0]}, sys.prefix {sys.prefix}), got: {exception}. "
             "Run `pip install` for mliap-local with that Python"
         ) from exception
-    return session.open_session(wanted)
+    users = os.environ.get("NPROC", "")  # else it is ours
+    threads = max(1, int(users)) if users.isdigit() else wanted["threads"]
+    return session.open_session(wanted | {"threads": threads})
 
 
 def jax_environment(wanted: dict) -> dict[str, str]:
