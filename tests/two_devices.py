@@ -51,22 +51,15 @@ def change(x: np.ndarray, species: np.ndarray, atom: int, to: np.ndarray) -> dic
     )
     row = [atom, *sorted({*before, *after})]
     place = {j: k for k, j in enumerate(row)}
-    receiver = [0] * len(after) + [place[j] for j in after] + [place[j] for j in before]
-    sender = [species[j] for j in after] + [species[atom]] * (len(after) + len(before))
-    vectors = [
-        *(moved[j] - to for j in after),
-        *(to - moved[j] for j in after),
-        *(x[atom] - x[j] for j in before),
-    ]
-    return {
-        "row": np.array(row, np.int32),
-        "species": species[row],
-        "n_changed": 1,
-        "receiver": np.array(receiver, np.int32),
-        "sender_species": np.array(sender, np.int32),
-        "r_ij": np.array(vectors),
-        "n_edges": 2 * len(after),
-    }
+    records = [len(row), 1, 2 * len(after), len(before)]
+    for j in row:
+        records += [j, species[j]]
+    for j in after:
+        records += [0, species[j], *(moved[j] - to)]
+        records += [place[j], species[atom], *(to - moved[j])]
+    for j in before:
+        records += [place[j], species[atom], *(x[atom] - x[j])]
+    return {"cache_rows": len(x), "packed": np.array(records, float)}
 
 
 class Moved:
