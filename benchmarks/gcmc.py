@@ -4,12 +4,13 @@ All pair styles live in one process and take turns, chunk by chunk, so that a no
 noisy for all. A trial is an evaluation that fix gcmc asked for; its time is what LAMMPS books under
 Modify. Prints a table with the ratios, and writes results/gcmc.json and results/gcmc.png.
 
-    python benchmarks/gcmc.py [--cells 5 8 16 24] [--rounds 3]
+    python benchmarks/gcmc.py [--cells 5 8 16 24] [--rounds 5]
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import importlib.metadata
 import json
 import math
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 TEMPERATURE = 600.0
 CHUNK_SECONDS = 1.5
+UPDATED = ("eam", "neural64", "neural32")  # variants with incremental trials
 
 SYSTEM = """
 units metal
@@ -68,7 +70,6 @@ class Variant:
         self.mu = mu
         self.ours = "mliap_local" in style
         self.session: Any = None
-        self.seconds: list[float] = []
         hydrogen = max(4, cells**3 * 4 // 20)
         self.lmp.commands_string(SYSTEM.format(cells=cells, hydrogen=hydrogen, style=style))
         if self.ours:
@@ -103,15 +104,12 @@ class Variant:
         self.lmp.command("run 1")
         self.lmp.command("log none")
         *_, booked = re.findall(r"^Modify\s*\|\s*\S+\s*\|\s*(\S+)", self.log.read_text(), re.M)
-        seconds = float(booked) / (self.evaluations() - before)
-        if not trials:
-            self.seconds.append(seconds)
-        return seconds
+        return float(booked) / (self.evaluations() - before)
 
-    def bare_update(self, repetitions: int = 200) -> float:
-        """Seconds of the jitted update alone, with the arrays of a trial of this system."""
-        session = self.session
-        update, calls = session._update, []
+    def record_update(self) -> None:
+        """Keep the arrays of a trial of this system for `bare_update`, of one that changes much."""
+        session, calls = self.session, []
+        update = session._update
 
         def record(*arguments):
             calls.append(arguments)
@@ -119,13 +117,15 @@ class Variant:
 
         session._update = record
         self.chunk()
-        self.seconds.pop()
         session._update = update
-        *_, scale, rows = max(calls, key=lambda arguments: arguments[-1].capacity)
-        cache, times = session._cache, []
+        self.arguments = max(calls, key=lambda arguments: arguments[-1].capacity)[1:]
+
+    def bare_update(self, repetitions: int = 200) -> float:
+        """Seconds of the jitted update alone, called again and again with the same arrays."""
+        session, times = self.session, []
         for _ in range(repetitions):
             start = time.perf_counter()
-            np.asarray(update(cache, scale, rows)[1])
+            np.asarray(session._update(session._cache, *self.arguments)[1])
             times.append(time.perf_counter() - start)
         return statistics.median(times)
 
@@ -150,8 +150,7 @@ class Variant:
         session._settle = timed("settle", session._settle)
         session._update = timed("_update", session._update)
         session.update = timed("update", session.update)
-        total = statistics.mean(self.chunk() for _ in range(2))
-        del self.seconds[-2:]
+        total = self.chunk()
         session._settle, session._update = originals
         del session.update
         settle, inner, whole = (value / trials for value in seconds.values())
@@ -208,18 +207,22 @@ def compile_nothing(folder: Path) -> Path:
 def measure(cells: int, rounds: int, folder: Path) -> dict[str, float]:
     """Milliseconds a trial of each variant, medians over the rounds."""
     density = 0.05 * 4 / 3.52**3
-    variants, bare = {}, {}
-    for name, (style, ideal) in styles(folder).items():
-        variants[name] = Variant(style, cells, ideal_gas_mu(density) if ideal else -2.3, folder)
-        if name in ("eam", "neural64", "neural32"):  # the newest session is this variant's
-            bare[f"bare update, {name}"] = variants[name].bare_update()
-    parts = {f"neural64: {name}": s for name, s in variants["neural64"].parts().items()}
+    variants = {
+        name: Variant(style, cells, ideal_gas_mu(density) if ideal else -2.3, folder)
+        for name, (style, ideal) in styles(folder).items()
+    }
+    seconds: dict[str, list[float]] = collections.defaultdict(list)
+    for name in UPDATED:
+        variants[name].record_update()
     for number in range(rounds):
-        for variant in variants.values():
-            variant.chunk()
+        for name, variant in variants.items():
+            seconds[name].append(variant.chunk())
+            if name in UPDATED:
+                seconds[f"bare update, {name}"].append(variant.bare_update())
+        for name, value in variants["neural64"].parts().items():
+            seconds[f"neural64: {name}"].append(value)
         print(f"  {cells**3 * 4} atoms: round {number + 1} of {rounds}", flush=True)
-    result = {name: 1e3 * statistics.median(v.seconds) for name, v in variants.items()}
-    result |= {name: 1e3 * seconds for name, seconds in (bare | parts).items()}
+    result = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
     for variant in variants.values():
         variant.lmp.close()
     return result
@@ -308,7 +311,7 @@ def save(table: dict[int, dict[str, float]]) -> None:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--cells", type=int, nargs="+", default=[5, 8, 16, 24])
-    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--rounds", type=int, default=5)
     arguments = options.parse_args()
     table: dict[int, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
