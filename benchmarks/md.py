@@ -3,15 +3,16 @@
 The plain one evaluates the neural model over all edges at once, messages scattered to receivers, on
 the neighbours of the same configuration: what a JAX user would write, and less than a step, because
 the neighbours are given. Prints the ratio, where a step's time goes, the peak memory of a
-process that runs steps, and strong and weak scaling over processes; writes results/md.json.
+process that runs steps, and scaling over threads and processes; writes results/md.json.
 
-    python benchmarks/md.py [--cells 6 10 14 20] [--rounds 5] [--ranks 1 2]
+    python benchmarks/md.py [--cells 6 10 14 20] [--rounds 5] [--cores 2]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -139,8 +140,10 @@ def booked(log: str) -> tuple[float, dict[str, float]]:
     return total, {name: total * percent / 100 for name, percent in percents.items()}
 
 
-def scaling(cells: int, length: int, ranks: int, model: Path, folder: Path) -> dict[str, float]:
-    """Milliseconds of a step on so many processes, and LAMMPS's share of communication (percent).
+def scaling(
+    cells: int, length: int, ranks: int, threads: int, model: Path, folder: Path
+) -> dict[str, float]:
+    """Milliseconds of a step, and LAMMPS's share of communication (percent).
 
     A box of cells x cells x length, and twenty steps after some that compile.
     """
@@ -150,9 +153,10 @@ def scaling(cells: int, length: int, ranks: int, model: Path, folder: Path) -> d
     )
     bin = Path(sys.executable).parent
     command = [bin / "mpiexec", "-n", str(ranks), bin / "lmp", "-in", script, "-screen", "none"]
-    subprocess.check_call([*command, "-log", folder / "log.md"], cwd=folder)
+    environment = os.environ | {"NPROC": str(threads)}
+    subprocess.check_call([*command, "-log", folder / "log.md"], cwd=folder, env=environment)
     total, sections = booked((folder / "log.md").read_text())
-    return {"milliseconds": 1e3 * total / 20, "Comm %": 100 * sections["Comm"] / total}
+    return {"step, ms": 1e3 * total / 20, "Comm, %": 100 * sections["Comm"] / total}
 
 
 def peak_memory(cells: int, model: Path) -> float:
@@ -194,18 +198,22 @@ def compare(cells: int, precision: str, rounds: int, model: Path, folder: Path) 
     }
 
 
-def scale(precision: str, cells: int, ranks: list[int], model: Path, folder: Path) -> list[dict]:
-    """Strong scaling: the same cube on all ranks. Weak: a cube for each rank."""
+def scale(precision: str, cells: int, cores: int, model: Path, folder: Path) -> list[dict]:
+    """On one core, then on more: as threads of a rank, as ranks, and as ranks with a cube each."""
     rows = []
-    for kind in ("strong", "weak"):
-        base = 0.0
-        for n in ranks:
-            length = cells * n if kind == "weak" else cells
-            row = {"model": precision, "scaling": kind, "ranks": n, "atoms": 4 * cells**2 * length}
-            row |= scaling(cells, length, n, model, folder)
-            base = base or row["milliseconds"]
-            ideal = base if kind == "weak" else base * ranks[0] / n
-            rows.append(row | {"efficiency": ideal / row["milliseconds"]})
+    for kind, ranks, threads in (
+        ("one core", 1, 1),
+        ("threads", 1, cores),
+        ("ranks, strong", cores, 1),
+        ("ranks, weak", cores, 1),
+    ):
+        length = cells * cores if kind == "ranks, weak" else cells
+        row = {"model": precision, "cores": kind, "ranks": ranks, "threads": threads}
+        row |= {"atoms": 4 * cells**2 * length}
+        row |= scaling(cells, length, ranks, threads, model, folder)
+        one = rows[0] if rows else row
+        per_atom = (one["step, ms"] / one["atoms"]) / (row["step, ms"] / row["atoms"])
+        rows.append(row | {"efficiency": per_atom / (ranks * threads)})
     return rows
 
 
@@ -225,9 +233,9 @@ def show(row: dict, head: bool) -> None:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--cells", type=int, nargs="+", default=[6, 10, 14, 20])
+    options.add_argument("--cells", type=int, nargs="*", default=[6, 10, 14, 20])
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    options.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     arguments = options.parse_args()
     steps, ranks = [], []
     with tempfile.TemporaryDirectory() as name:
@@ -238,11 +246,12 @@ def main() -> None:
                 steps.append(compare(cells, precision, arguments.rounds, model, folder))
                 show(steps[-1], head=len(steps) == 1)
         for precision, model in models.items():
-            for row in scale(precision, 10, arguments.ranks, model, folder):
+            for row in scale(precision, 10, arguments.cores, model, folder):
                 ranks.append(row)
                 show(row, head=len(ranks) == 1)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "md.json").write_text(json.dumps({"steps": steps, "ranks": ranks}, indent=1))
+    results = {"steps": steps, "cores": ranks}
+    (RESULTS / "md.json").write_text(json.dumps({k: v for k, v in results.items() if v}, indent=1))
 
 
 if __name__ == "__main__":
