@@ -250,8 +250,12 @@ def main() -> None:
                 ranks.append(row)
                 show(row, head=len(ranks) == 1)
     RESULTS.mkdir(exist_ok=True)
-    results = {"steps": steps, "cores": ranks}
-    (RESULTS / "md.json").write_text(json.dumps({k: v for k, v in results.items() if v}, indent=1))
+    path = RESULTS / "md.json"
+    results = (
+        json.loads(path.read_text()) if path.exists() else {}
+    )  # keep what was not measured now
+    results |= {name: table for name, table in (("steps", steps), ("cores", ranks)) if table}
+    path.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":
