@@ -51,7 +51,7 @@ void AtomicEnergies::remember(const double *energies)
 std::uint64_t AtomicEnergies::key(const Points &points, const NeighbourList &list, double cutoff,
                                   int i)
 {
-  std::uint64_t key = 0;
+  std::uint64_t key = 1;    // no 0, which mixing would not change
   const auto mix = [&key](std::uint64_t word) {
     key = (key ^ word) * 0x9e3779b97f4a7c15u;
     key ^= key >> 32;

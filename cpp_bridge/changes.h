@@ -49,6 +49,7 @@ class Changes {
 
   double settled_energy() const { return settled_energy_; }
   bool cached() const { return settled_cached_; }    // does the cache hold the settled state
+  bool proposes() const { return proposes_; }
   long accepted() const { return accepted_; }    // proposals settled since the last settle()
 
  private:

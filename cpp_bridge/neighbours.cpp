@@ -95,7 +95,7 @@ void add_forces(const Rows &rows, const double *edge_gradient, int n_own, const 
 
 /* Loops without branches, which the compiler turns into vector instructions, the widest that the
    processor has. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__GNUC__) && defined(__GLIBC__) && !defined(__clang__)
 #define WIDEST __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define WIDEST

@@ -1,5 +1,5 @@
-/* Atoms to edges: whole rows of neighbours from a LAMMPS list, or the edges of chosen points by
-   looking at all of them. Knows neither Python nor models; the only LAMMPS it knows is the shape
+/* Atoms to edges: rows of neighbours from a LAMMPS list, or the points around one among some.
+   Knows neither Python nor models; the only LAMMPS it knows is the shape
    of its arrays. */
 
 #pragma once

@@ -77,7 +77,7 @@ void PairMLIAPLocal::settings(int narg, char **arg)
   verify_ = 0;
   refresh_ = 2000;
   verify_tolerance_ = 0.0;
-  overlap_ = -1.0;
+  asked_overlap_ = -1.0;
   device_ = "cpu";
   close_model();    // a second pair_style line: its keywords hold for a model opened after it
 
@@ -92,8 +92,8 @@ void PairMLIAPLocal::settings(int narg, char **arg)
     } else if (word == "forces") {
       forces_ = utils::logical(FLERR, value, false, lmp) == 1;
     } else if (word == "overlap") {
-      overlap_ = number(k + 1);
-      if (overlap_ < 0.0)
+      asked_overlap_ = number(k + 1);
+      if (asked_overlap_ < 0.0)
         error->all(FLERR, "pair_style mliap_local overlap: expected a distance >= 0, got {}",
                    value);
     } else if (word == "refresh") {
@@ -208,7 +208,7 @@ void PairMLIAPLocal::open_model(const char *file)
   }
   instance_ = model.instance;
   cutoff_ = model.cutoff;
-  if (overlap_ < 0.0) overlap_ = model.overlap;
+  overlap_ = asked_overlap_ < 0.0 ? model.overlap : asked_overlap_;
   differentiable_ = model.differentiable;
   tolerance_ = model.tolerance;
   relative_tolerance_ = model.relative_tolerance;
@@ -291,7 +291,7 @@ void PairMLIAPLocal::check_sgcmc()
     const NeighList *asked = neighbor->find_list(sgcmc);
     if (asked && asked->ghost) {
       const double needed = 2.0 * cutoff_ + neighbor->skin;
-      if (comm->get_comm_cutoff() < needed)
+      if (comm->get_comm_cutoff() < needed * (1.0 - 1.0e-7))    // as far as it is printed
         error->all(FLERR,
                    "fix sgcmc with mliap_local needs the neighbours of neighbours: expected a "
                    "communication cutoff of at least {:.8g}, got {:.8g}; use comm_modify cutoff "
@@ -430,7 +430,8 @@ double PairMLIAPLocal::verified(const Points &now, double energy)
    the atoms are those of the last trial, and the energy tells how well the cache kept up. */
 void PairMLIAPLocal::step(const Points &now)
 {
-  const Changes::Answer answer = compare(now, 0.0);
+  const bool tried = changes_.proposes() || changes_.accepted() > 0;    // since the last step
+  const Changes::Answer answer = tried || !forces_ ? compare(now, 0.0) : Changes::Answer::unknown;
   if (!forces_) {
     refuse_readers_of_forces();
     if (!eflag_atom) {
@@ -553,6 +554,7 @@ void PairMLIAPLocal::watch_drift(double incremental, double full, int n_atoms)
 /* The first line is the error; what follows a blank line is Python's traceback, for the log. */
 void PairMLIAPLocal::failed(const char *text)
 {
+  changes_.forget();    // nobody knows how far Python got
   const std::string all = text;
   const std::size_t blank = all.find("\n\n");
   if (blank != std::string::npos) utils::logmesg(lmp, all.substr(blank + 2) + "\n");

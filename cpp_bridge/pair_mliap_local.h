@@ -60,13 +60,13 @@ class PairMLIAPLocal : public Pair {
   // keywords of pair_style
   bool cache_, forces_, relative_;
   int verify_, refresh_;
-  double verify_tolerance_, overlap_;
+  double verify_tolerance_, asked_overlap_;
   std::string device_;
 
   // the opened model
   const mliap_local::Bridge *bridge_ = nullptr;
   int instance_ = -1;
-  double cutoff_ = 0.0, tolerance_ = 0.0, relative_tolerance_ = 0.0;
+  double cutoff_ = 0.0, overlap_ = 0.0, tolerance_ = 0.0, relative_tolerance_ = 0.0;
   bool differentiable_ = false;
   std::vector<double> isolated_energy_;
 

@@ -61,7 +61,7 @@ void PointList::set(int place, const Point &point)
   std::copy(point.x, point.x + 3, x_.begin() + 3 * static_cast<std::size_t>(place));
   species_[place] = point.species;
   row_[place] = point.row;
-  boxes_[place / RUN].include(point.x);
+  if (point.species >= 0) boxes_[place / RUN].include(point.x);
 }
 
 void PointList::find_near(const double *at, double cutoff, std::vector<int> &near) const

@@ -5,7 +5,6 @@
 
 #pragma once
 
-#include <limits>
 #include <vector>
 
 namespace mliap_local {

@@ -1,4 +1,4 @@
-"""What changed between two calls, found by comparison: random walks against looking at all pairs."""
+"""What changed between two calls: random walks against looking at all pairs."""
 
 import shutil
 import subprocess

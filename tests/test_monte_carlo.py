@@ -313,6 +313,37 @@ def test_charge_regulation(runner, model, words):
     assert 0 < successes < attempts
 
 
+def test_a_walk_goes_on_after_a_caught_error(runner, model, monkeypatch):
+    """Python settles and evaluates, then fails: what it holds is not what C++ remembers."""
+    from mliap_local import _bridge
+
+    runner.run(nickel(), style(model("neural"), "forces no verify 1"), "group gas type 2")
+    runner.more("thermo_style custom step pe")
+    session = _bridge._sessions[max(_bridge._sessions)]
+
+    def gcmc(seed):  # defined anew, because after an error it has lost its next step
+        return f"fix g{seed} gas gcmc 1 0 40 2 {seed} {HOT} -2 0.3 full_energy\n"
+
+    for last in (17, 18, 19, 20):  # after accepted and after rejected trials
+        update, calls = session.update, []
+
+        def failing(update=update, calls=calls, last=last, **change):
+            calls.append(change["accepted"])
+            result = update(**change)
+            if len(calls) == last:
+                raise RuntimeError("on purpose")
+            return result
+
+        monkeypatch.setattr(session, "update", failing)
+        with pytest.raises(Exception, match="on purpose"):
+            runner.more(gcmc(last) + "run 1")
+        monkeypatch.undo()
+        runner.more(f"unfix g{last}")
+        gained = counted(runner, gcmc(4711) + "run 2\nunfix g4711")
+        assert_incremental(gained, 60)
+        assert True in calls and False in calls
+
+
 def test_hybrid_monte_carlo_needs_forces(runner, model):
     """hmc asks in a step, not before it: nothing there is a trial."""
     states = []

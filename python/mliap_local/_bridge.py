@@ -16,6 +16,7 @@ import numpy as np
 from mliap_local.lib._bridge_cffi import ffi
 
 _sessions: dict[int, Any] = {}
+_users_nproc = os.environ.get("NPROC", "")  # later it may be ours
 _numbers = count(1)  # 0 would look like a struct that nobody filled
 
 
@@ -111,8 +112,7 @@ def _open_session(wanted: dict):
             f"(Python {sys.version.split()[0]}, sys.prefix {sys.prefix}), got: {exception}. "
             "Run `pip install` for mliap-local with that Python"
         ) from exception
-    users = os.environ.get("NPROC", "")  # else it is ours
-    threads = max(1, int(users)) if users.isdigit() else wanted["threads"]
+    threads = max(1, int(_users_nproc)) if _users_nproc.isdigit() else wanted["threads"]
     return session.open_session(wanted | {"threads": threads})
 
 

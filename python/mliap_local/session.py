@@ -7,7 +7,7 @@ calls the kernels of `mliap_local.local` and remembers. It knows no LAMMPS and n
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -157,8 +157,10 @@ class Session:
         rest = begins[len(first) :]
         if len(rest) < 2:
             return first + [evaluate(begin) for begin in rest]
-        futures = [self._pool.submit(evaluate, begin) for begin in rest]
+        futures: list[Future] = []
         try:
+            for begin in rest:
+                futures.append(self._pool.submit(evaluate, begin))
             return first + [future.result() for future in futures]
         finally:
             wait(futures)
