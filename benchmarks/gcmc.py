@@ -73,9 +73,9 @@ class Variant:
         hydrogen = max(4, cells**3 * 4 // 20)
         self.lmp.commands_string(SYSTEM.format(cells=cells, hydrogen=hydrogen, style=style))
         if self.ours:
-            from mliap_local import _bridge
+            from mliap_local.lammps import bridge
 
-            self.session = _bridge._sessions[max(_bridge._sessions)]  # the newest
+            self.session = bridge._sessions[max(bridge._sessions)]  # the newest
         self.chunk(2)  # compiles
         cost = self.chunk(2)
         if cost < 0.3:

@@ -35,10 +35,10 @@ def random_rows(n_atoms: int, dtype) -> tuple[np.ndarray, np.ndarray]:
 
 def layouts(n_atoms: int, precision: str):
     """Name -> a function without arguments that evaluates energy and gradient."""
-    from mliap_local import padding
+    from mliap_local.core import padding
     from mliap_local.core.table import Table
+    from mliap_local.lammps.rows import NeighbourRows
     from mliap_local.local import LocalMLIAPCache, LocalMLIAPData
-    from mliap_local.rows import NeighbourRows
 
     node_init, edge, readout = neural.functions(precision)
     dtype = np.float32 if precision == "32bit" else np.float64

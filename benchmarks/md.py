@@ -96,10 +96,10 @@ def shares(cells: int, model: Path, folder: Path) -> dict[str, float]:
     """
     import jax
 
-    from mliap_local import _bridge
+    from mliap_local.lammps import bridge
 
     lmp = start(cells, model)
-    session = _bridge._sessions[max(_bridge._sessions)]
+    session = bridge._sessions[max(bridge._sessions)]
     seconds = {"JAX": 0.0, "bridge": 0.0}
 
     def timed(name, function, finish):

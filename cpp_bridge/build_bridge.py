@@ -1,9 +1,9 @@
 """Writes the C source of the embedding library from bridge.h: `build_bridge.py bridge.h out.c`.
 
 The library defines the functions of bridge.h; each calls the Python function of the same name in
-`mliap_local._bridge`. Must not hold any behaviour of its own: what stands in INIT is frozen into
-the library, and an exception there is lost on stderr while every call answers 0 without a text.
-That is why it catches all of them and keeps the text for the caller.
+`mliap_local.lammps.bridge`. Must not hold any behaviour of its own: what stands in INIT is frozen
+into the library, and an exception there is lost on stderr while every call answers 0 without a
+text. That is why it catches all of them and keeps the text for the caller.
 """
 
 import sys
@@ -15,14 +15,14 @@ MODULE = "mliap_local.lib._bridge_cffi"
 
 INIT = """
 try:
-    import mliap_local._bridge
+    import mliap_local.lammps.bridge
 except BaseException as exception:
     import sys
     import traceback
 
     ffi = sys.modules["{module}"].ffi
     text = (
-        "mliap_local: expected to import mliap_local._bridge in "
+        "mliap_local: expected to import mliap_local.lammps.bridge in "
         f"{{sys.executable or 'this program'}} (Python {{sys.version.split()[0]}}, "
         f"sys.prefix {{sys.prefix}}), got {{type(exception).__name__}}: {{exception}}. "
         "Run `pip install` for mliap-local with that Python\\n\\n" + traceback.format_exc()

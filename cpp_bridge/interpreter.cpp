@@ -273,7 +273,7 @@ template <typename Function> void fill(Function *&function, void *library, const
                   "Install mliap-local again");
 }
 
-/* The first call imports mliap_local._bridge; closing 0, which names no model, does nothing else.
+/* The first call imports mliap_local.lammps.bridge; closing 0, which names no model, does nothing else.
    Where cffi itself cannot start, it says so on stderr, answers 0 and leaves the text empty. */
 void check_answer(const mliap_local::Bridge &bridge)
 {

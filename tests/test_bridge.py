@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mliap_local import _bridge
+from mliap_local.lammps import bridge
 from mliap_local.lib._bridge_cffi import ffi, lib
 
 
@@ -51,7 +51,7 @@ def opened(monkeypatch, error):
         wanted.update(settings)
         return session
 
-    monkeypatch.setattr(_bridge, "_open_session", open_session)
+    monkeypatch.setattr(bridge, "_open_session", open_session)
     words = [ffi.new("char[]", w.encode()) for w in ("a model.zip", "Ni Al", "metal", "cpu")]
     settings = ffi.new("struct mliap_local_settings *", [*words, 1, 2, 4])
     summary, isolated = ffi.new("char[]", 9), ffi.new("double[]", 2)
@@ -148,8 +148,8 @@ def test_unknown_instance_is_named(error):
 
 
 def test_environment_shares_the_cores():
-    environment = _bridge.jax_environment({"device": "cpu", "threads": 3})
+    environment = bridge.jax_environment({"device": "cpu", "threads": 3})
     assert environment == {"NPROC": "3", "JAX_PLATFORMS": "cpu"}
-    environment = _bridge.jax_environment({"device": "gpu", "threads": 1})
+    environment = bridge.jax_environment({"device": "gpu", "threads": 1})
     assert environment["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
     assert "JAX_PLATFORMS" not in environment and environment["NPROC"] == "1"

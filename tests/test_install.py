@@ -432,7 +432,7 @@ def test_frozen_code_says_what_cannot_be_imported(tmp_path):
     arguments = ctypes_host(tmp_path / "library")
     done = run(sys.executable, *arguments, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1
-    assert "expected to import mliap_local._bridge in " + sys.executable in done.stdout
+    assert "expected to import mliap_local.lammps.bridge in " + sys.executable in done.stdout
     assert "numpy is broken here" in done.stdout and "Traceback" in done.stdout
 
 

@@ -376,7 +376,7 @@ def test_run_after_a_model_that_could_not_be_opened(runner, model):
 
 BROKEN = """
 import os
-from mliap_local.session import Session
+from mliap_local.lammps.session import Session
 
 def update(self, **arguments):
     raise ZeroDivisionError("a fault in the middle of a run")

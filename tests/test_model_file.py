@@ -23,7 +23,7 @@ from mliap_local.model_file import (  # noqa: E402
     export_model,
     read_model,
 )
-from mliap_local.model_programs import _calls_out  # noqa: E402
+from mliap_local.model_file.programs import _calls_out  # noqa: E402
 from mliap_local.models.lj import lj  # noqa: E402
 
 CUTOFF = 4.0
@@ -245,7 +245,7 @@ def test_members_that_are_too_large(tmp_path, blobs, monkeypatch):
     path = write_zip(tmp_path / "b.zip", blobs)
     size = len(blobs["edge.jax"])
     monkeypatch.setattr(
-        "mliap_local.model_file._MOST_BYTES", dict.fromkeys(("metadata.json", *blobs), size - 1)
+        "mliap_local.model_file.files._MOST_BYTES", dict.fromkeys(("metadata.json", *blobs), size - 1)
     )
     refuse(path, "edge.jax", f"at most {size - 1} bytes, found {size} bytes")
     monkeypatch.setattr("mliap_local.model_file._MOST_FILE_BYTES", 1000)

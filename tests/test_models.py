@@ -16,8 +16,9 @@ jax.config.update("jax_enable_x64", True)
 import jax.numpy as jnp  # noqa: E402
 
 from mliap_local.models import ELEMENT_SYMBOLS, atomic_numbers, element_positions  # noqa: E402
-from mliap_local.models.eam import TableError, eam, format_of, read_setfl  # noqa: E402
+from mliap_local.models.eam import eam, format_of, read_setfl  # noqa: E402
 from mliap_local.models.lj import lj  # noqa: E402
+from mliap_local.models.text import PotentialFileError  # noqa: E402
 
 
 def load_lammps():
@@ -341,23 +342,23 @@ BAD_TABLES = {
 def test_bad_table_is_refused(tmp_path, case):
     change, message = BAD_TABLES[case]
     path = small_table(tmp_path / "bad.eam.alloy", change=change)
-    with pytest.raises(TableError, match=r"bad\.eam\.alloy") as caught:
+    with pytest.raises(PotentialFileError, match=r"bad\.eam\.alloy") as caught:
         read_setfl(path)
     assert message in str(caught.value)
 
 
 def test_alloy_read_as_fs_and_back_is_refused(tmp_path):
-    with pytest.raises(TableError, match="expected"):
+    with pytest.raises(PotentialFileError, match="expected"):
         read_setfl(small_table(tmp_path / "a.eam.alloy"), "fs")
-    with pytest.raises(TableError, match="expected"):
+    with pytest.raises(PotentialFileError, match="expected"):
         read_setfl(small_table(tmp_path / "a.eam.fs", "fs"), "alloy")
 
 
 def test_format_is_told_or_asked_for(tmp_path):
     assert format_of("x.eam.alloy") == "alloy" and format_of(Path("y.eam.fs")) == "fs"
-    with pytest.raises(TableError, match="cannot tell the format"):
+    with pytest.raises(PotentialFileError, match="cannot tell the format"):
         read_setfl(small_table(tmp_path / "table.txt"))
-    with pytest.raises(TableError, match="unknown format 'funcfl'"):
+    with pytest.raises(PotentialFileError, match="unknown format 'funcfl'"):
         read_setfl(small_table(tmp_path / "table.txt"), "funcfl")
-    with pytest.raises(TableError, match="cannot be read: No such file"):
+    with pytest.raises(PotentialFileError, match="cannot be read: No such file"):
         read_setfl(tmp_path / "missing.eam.fs")

@@ -315,11 +315,11 @@ def test_charge_regulation(runner, model, words):
 
 def test_a_walk_goes_on_after_a_caught_error(runner, model, monkeypatch):
     """Python settles and evaluates, then fails: what it holds is not what C++ remembers."""
-    from mliap_local import _bridge
+    from mliap_local.lammps import bridge
 
     runner.run(nickel(), style(model("neural"), "forces no verify 1"), "group gas type 2")
     runner.more("thermo_style custom step pe")
-    session = _bridge._sessions[max(_bridge._sessions)]
+    session = bridge._sessions[max(bridge._sessions)]
 
     def gcmc(seed):  # defined anew, because after an error it has lost its next step
         return f"fix g{seed} gas gcmc 1 0 40 2 {seed} {HOT} -2 0.3 full_energy\n"

@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mliap_local import session
-from mliap_local.session import Session
+from mliap_local.lammps import session
+from mliap_local.lammps.session import Session
 
 N, SPACING, CUTOFF = 12, 2.5, 4.0  # a cube of N^3 atoms, not periodic
 OFFSETS = np.array([o for o in np.ndindex(5, 5, 5) if o != (2, 2, 2)]) - 2

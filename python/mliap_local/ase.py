@@ -21,12 +21,12 @@ from ase.calculators.calculator import (
 )
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from mliap_local import padding
+from mliap_local.core import padding
 from mliap_local.core.lens import IDENTITY_LENS
+from mliap_local.lammps.rows import NeighbourRows
 from mliap_local.local import LocalMLIAPData, LocalMLIAPInput, full_patch, local_mliap_energy_full
 from mliap_local.model_file import ModelFileError, read_model
 from mliap_local.models import ELEMENT_SYMBOLS
-from mliap_local.rows import NeighbourRows
 
 _ENERGY_UNITS = {"metal": 1.0, "real": ase_units.kcal / ase_units.mol}
 

@@ -6,10 +6,17 @@ command needs it, so that `--help` answers at once.
 
 import argparse
 import sys
+import threading
+import time
 from collections.abc import Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
+from .models import FAMILIES
+
 _DESCRIPTION = "Make, describe and check the model files of LAMMPS's pair_style mliap_local."
+_PATIENCE = 2.0  # seconds that nobody wonders about
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
       arguments: those of the process where None.
     """
-    options = _parser().parse_args(arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser(arguments).parse_args(arguments)
     try:
         return options.command(options)
     except (ValueError, OSError, ImportError) as error:
@@ -26,35 +34,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mliap-local", description=_DESCRIPTION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     convert = commands.add_parser("convert", help="make a model file from a published potential")
-    kinds = convert.add_subparsers(required=True, metavar="POTENTIAL")
+    kinds = convert.add_subparsers(required=True, metavar="FAMILY")
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("-o", "--output", required=True, help="model file to write")
     output.add_argument("--precision", choices=("32bit", "64bit"), default="64bit")
-
-    eam = kinds.add_parser("eam", parents=[output], help="embedded-atom tables in setfl format")
-    eam.add_argument("file", metavar="FILE", help="a .eam.alloy or .eam.fs file")
-    eam.add_argument("--format", choices=("alloy", "fs"), help="where the name does not tell")
-    eam.set_defaults(command=_convert_eam)
-
-    lj = kinds.add_parser("lj", parents=[output], help="Lennard-Jones 12-6, one element")
-    lj.add_argument("--element", required=True, help="symbol, such as Ar")
-    lj.add_argument("--epsilon", type=float, required=True, help="depth of the well, energy")
-    lj.add_argument("--sigma", type=float, required=True, help="where phi is zero, length")
-    lj.add_argument("--cutoff", type=float, required=True, help="length, not in units of sigma")
-    lj.add_argument(
-        "--shift",
-        choices=("none", "energy", "force"),
-        default="none",
-        help="made zero at the cutoff: nothing (lj/cut), the energy (pair_modify shift yes), "
-        "the force too (lj/smooth/linear)",
-    )
-    lj.add_argument("--units", choices=("metal", "real", "lj"), default="metal")
-    lj.set_defaults(command=_convert_lj)
+    for name, text in FAMILIES.items():
+        family = kinds.add_parser(name, parents=[output], help=text, description=text)
+        if name in arguments:  # only the module that is asked for is imported: it needs JAX
+            module = import_module(f"{__package__}.models.{name}")
+            module.add_arguments(family)
+            family.set_defaults(command=lambda options, module=module: _convert(options, module))
 
     for name, command, text in (
         ("info", _info, "print what a model file says about itself"),
@@ -73,43 +67,45 @@ def _use_64_bit():
     jax.config.update("jax_enable_x64", True)
 
 
-def _convert_eam(options):
+def _convert(options, family):
     _use_64_bit()
-    from .models.eam import eam, read_setfl
-
-    table = read_setfl(options.file, options.format)
-    source = f"converted from {Path(options.file).name}: {table.comment}"
-    return _export(options, eam(table), table.cutoff, table.elements, table.units, source)
-
-
-def _convert_lj(options):
-    _use_64_bit()
-    from .models.lj import lj
-
-    model = lj([options.element], options.epsilon, options.sigma, options.cutoff, options.shift)
-    source = (
-        f"Lennard-Jones 12-6, epsilon {options.epsilon:g}, sigma {options.sigma:g}, "
-        f"cutoff {options.cutoff:g}, shift {options.shift}"
-    )
-    return _export(options, model, options.cutoff, [options.element], options.units, source)
-
-
-def _export(options, functions, cutoff, elements, units, source):
     from .model_file import export_model
 
-    model = export_model(
-        options.output,
-        *functions,
-        cutoff=cutoff,
-        elements=elements,
-        precision=options.precision,
-        units=units,
-        name=Path(options.output).stem,
-        source=source,
-    )
+    with _progress("reading and building the functions"):
+        made = family.convert(options)
+    with _progress("exporting, with derivatives, and checking"):
+        model = export_model(
+            options.output,
+            *made.functions,
+            cutoff=made.cutoff,
+            elements=made.elements,
+            precision=options.precision,
+            units=made.units,
+            name=Path(options.output).stem,
+            source=made.source,
+            overlap=made.overlap,
+        )
     jump = "" if model.metadata.smooth else "; its energy or force jumps at the cutoff"
-    print(f"wrote {options.output}: {' '.join(elements)}, cutoff {cutoff:g}, units {units}{jump}")
+    print(
+        f"wrote {options.output}: {' '.join(made.elements)}, cutoff {made.cutoff:g}, "
+        f"units {made.units}{jump}"
+    )
     return 0
+
+
+@contextmanager
+def _progress(what: str):
+    """Say what is going on once it has taken two seconds, and how long it took."""
+    start = time.monotonic()
+    slow = threading.Timer(_PATIENCE, lambda: print(f"{what} ...", flush=True))
+    slow.daemon = True
+    slow.start()
+    try:
+        yield
+    finally:
+        slow.cancel()
+    if (seconds := time.monotonic() - start) > _PATIENCE:
+        print(f"{what}: {seconds:.1f} s")
 
 
 def _info(options):

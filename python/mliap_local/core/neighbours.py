@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from mliap_local import padding
+from mliap_local.core import padding
 from mliap_local.core.edges import Edges
 from mliap_local.core.table import Index, ParticleId, SystemId, Table, WithIndices
 

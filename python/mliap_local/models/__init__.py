@@ -1,11 +1,19 @@
 """What a model is: three pure functions, and the elements they speak of by atomic number.
 
-Each module beside this one makes such functions from the parameters of one published potential.
-Nothing here reads a file, keeps a state or imports JAX.
+Each module beside this one is a family of published potentials: `add_arguments(parser)` says what
+`mliap-local convert FAMILY` takes, `convert(options)` reads a file and gives a `Converted`, and a
+pure function makes the three functions from the parameters. Nothing here reads a file, keeps a
+state or imports JAX.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
+
+#: The families, each a module beside this one, and what `mliap-local convert --help` says of it.
+FAMILIES = {
+    "eam": "embedded-atom tables in setfl format",
+    "lj": "Lennard-Jones 12-6, one element",
+}
 
 #: Largest atomic number; node-init functions take 0 (no element) to this.
 MAX_ATOMIC_NUMBER = 118
@@ -39,6 +47,19 @@ class ModelFunctions(NamedTuple):
     edge: Callable[..., Any]
     #: `float[n, d], float[n, m] -> float[n]`: embeddings and summed messages to energies.
     readout: Callable[..., Any]
+
+
+class Converted(NamedTuple):
+    """What a family makes of a published potential: the three functions and what a model file says
+    of them."""
+
+    functions: ModelFunctions
+    cutoff: float  #: unit of length
+    elements: tuple[str, ...]  #: symbols that the model knows
+    units: str  #: `metal`, `real` or `lj`
+    source: str  #: converted from what, with the citation that the file holds
+    overlap: float | None = None  #: unit of length; closer, the model should not be asked
+    masses: Mapping[str, float] | None = None  #: by symbol, where the format knows them
 
 
 def atomic_numbers(symbols: Iterable[str]) -> tuple[int, ...]:

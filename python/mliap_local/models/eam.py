@@ -7,15 +7,16 @@ pair_style eam. `read_setfl` is the only function that opens a file; `eam` is pu
 not truncate: who calls them makes no edge beyond the cutoff.
 """
 
-import math
 import re
 from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from . import MAX_ATOMIC_NUMBER, ModelFunctions, atomic_numbers, element_positions
+from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, atomic_numbers, element_positions
+from .text import Lines, PotentialFileError, read_text
 
 #: The two layouts of a setfl file.
 FORMATS = ("alloy", "fs")
@@ -24,10 +25,6 @@ FORMATS = ("alloy", "fs")
 _FEWEST_VALUES = 5
 # Keeps a header that lies about its size from asking for all memory.
 _MOST_VALUES = 1_000_000
-
-
-class TableError(ValueError):
-    """A table that cannot be used; the message names file, line, what was expected and found."""
 
 
 class SetflTable(NamedTuple):
@@ -47,18 +44,39 @@ class SetflTable(NamedTuple):
     units: str
     #: The three comment lines as one text.
     comment: str
+    #: `[n]`: masses of the elements, as the file has them.
+    masses: tuple[float, ...]
+
+
+def add_arguments(parser):
+    """Arguments of `mliap-local convert eam`."""
+    parser.add_argument("file", metavar="FILE", help="a .eam.alloy or .eam.fs file")
+    parser.add_argument("--format", choices=FORMATS, help="where the name does not tell")
+
+
+def convert(options) -> Converted:
+    """Read what `options` name."""
+    table = read_setfl(options.file, options.format)
+    return Converted(
+        functions=eam(table),
+        cutoff=table.cutoff,
+        elements=table.elements,
+        units=table.units,
+        source=f"converted from {Path(options.file).name}: {table.comment}",
+        masses=dict(zip(table.elements, table.masses, strict=True)),
+    )
 
 
 def format_of(path: str | PathLike) -> str:
     """Tell `alloy` from `fs` by the end of the file's name.
 
     Raises:
-      TableError: a name that ends in neither.
+      PotentialFileError: a name that ends in neither.
     """
     for name in FORMATS:
         if str(path).lower().endswith("." + name):
             return name
-    raise TableError(
+    raise PotentialFileError(
         f"{path}: cannot tell the format: expected a name ending in .eam.alloy or .eam.fs; "
         "otherwise name the format, alloy or fs"
     )
@@ -72,31 +90,27 @@ def read_setfl(path: str | PathLike, file_format: str | None = None) -> SetflTab
       file_format: `alloy` or `fs`; told from the file's name where it is None.
 
     Raises:
-      TableError: the file cannot be opened, ends early, holds something that is no number where one
-        is due, a header without sense, an element unknown or named twice, or more than its header
-        says.
+      PotentialFileError: the file cannot be opened, ends early, holds something that is no number
+        where one is due, a header without sense, an element unknown or named twice, or more than
+        its header says.
     """
     file_format = format_of(path) if file_format is None else file_format
     if file_format not in FORMATS:
-        raise TableError(f"{path}: unknown format {file_format!r}: expected alloy or fs")
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = _Lines(path, file.read().splitlines())
-    except OSError as error:
-        raise TableError(f"{path}: cannot be read: {error.strerror}") from error
-
-    comments = [lines.comment() for _ in range(3)]
+        raise PotentialFileError(f"{path}: unknown format {file_format!r}: expected alloy or fs")
+    lines = Lines(path, read_text(path))
+    comments = [lines.comment("three lines of comment") for _ in range(3)]
     elements = _read_elements(lines)
     n = len(elements)
     n_rho, delta_rho, n_r, delta_r, cutoff = _read_grid(lines)
 
+    masses = []
     embedding = np.empty((n, n_rho))
     density = np.empty((n, n, n_r))
     for i in range(n):
         words = lines.words(f"atomic number, mass, lattice constant and lattice of {elements[i]}")
         if len(words) < 2:
             lines.fail(f"an atomic number and a mass of {elements[i]}", " ".join(words))
-        lines.numbers(words[:2])
+        masses.append(lines.numbers(words[:2])[1])
         embedding[i] = lines.values(n_rho, f"embedding energies of {elements[i]}")
         if file_format == "alloy":
             density[:, i] = lines.values(n_r, f"densities of {elements[i]}")
@@ -110,7 +124,7 @@ def read_setfl(path: str | PathLike, file_format: str | None = None) -> SetflTab
             pair[i, j] = pair[j, i] = lines.values(
                 n_r, f"pair energies of {elements[i]} and {elements[j]}"
             )
-    lines.end()
+    lines.end(" (is it .eam.fs rather than .eam.alloy?)")
 
     units = re.search(r"UNITS:\s*(\w+)", comments[0])
     return SetflTable(
@@ -123,6 +137,7 @@ def read_setfl(path: str | PathLike, file_format: str | None = None) -> SetflTab
         pair=pair,
         units=units.group(1) if units else "metal",
         comment=" ".join(" ".join(line.strip("# \t") for line in comments).split()),
+        masses=tuple(masses),
     )
 
 
@@ -229,56 +244,3 @@ def _read_grid(lines):
     if not min(delta_rho, delta_r, cutoff) > 0:
         lines.fail(f"{expected}, all of them positive", " ".join(words))
     return int(words[0]), delta_rho, int(words[2]), delta_r, cutoff
-
-
-class _Lines:
-    """The file's lines in turn; every failure names the file and the line it happened at."""
-
-    def __init__(self, path, lines):
-        self._path, self._lines, self._read = path, lines, 0
-
-    def comment(self):
-        if self._read == len(self._lines):
-            self.fail("three lines of comment", "the end of the file")
-        self._read += 1
-        return self._lines[self._read - 1]
-
-    def words(self, expected):
-        """Return the words of the next line that has any; `#` starts a comment, as in LAMMPS."""
-        while self._read < len(self._lines):
-            self._read += 1
-            words = self._lines[self._read - 1].partition("#")[0].split()
-            if words:
-                return words
-        self.fail(expected, "the end of the file")
-
-    def numbers(self, words):
-        numbers = []
-        for word in words:
-            try:
-                numbers.append(float(word))
-            except ValueError:
-                self.fail("a number", word)
-            if not math.isfinite(numbers[-1]):
-                self.fail("a finite number", word)
-        return numbers
-
-    def values(self, count, expected):
-        """Return `count` numbers from as many lines as they take, several a line or one."""
-        values = []
-        while len(values) < count:
-            values += self.numbers(self.words(f"{count} {expected}, {len(values)} of them read"))
-        if len(values) > count:
-            self.fail(f"{count} {expected}", f"{len(values)} values")
-        return values
-
-    def end(self):
-        for number, line in enumerate(self._lines[self._read :], self._read + 1):
-            if line.partition("#")[0].strip():
-                self._read = number
-                self.fail("the end of the file (is it .eam.fs rather than .eam.alloy?)", line)
-
-    def fail(self, expected, found):
-        raise TableError(
-            f"{self._path}:{self._read}: expected {expected}, found {str(found)[:80]!r}"
-        )

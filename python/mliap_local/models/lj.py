@@ -13,10 +13,40 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from . import MAX_ATOMIC_NUMBER, ModelFunctions, element_positions
+from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, element_positions
 
 #: What may be done about the step of the energy at the cutoff.
 SHIFTS = ("none", "energy", "force")
+
+
+def add_arguments(parser):
+    """Arguments of `mliap-local convert lj`."""
+    parser.add_argument("--element", required=True, help="symbol, such as Ar")
+    parser.add_argument("--epsilon", type=float, required=True, help="depth of the well, energy")
+    parser.add_argument("--sigma", type=float, required=True, help="where phi is zero, length")
+    parser.add_argument("--cutoff", type=float, required=True, help="length, not in units of sigma")
+    parser.add_argument(
+        "--shift",
+        choices=SHIFTS,
+        default="none",
+        help="made zero at the cutoff: nothing (lj/cut), the energy (pair_modify shift yes), "
+        "the force too (lj/smooth/linear)",
+    )
+    parser.add_argument("--units", choices=("metal", "real", "lj"), default="metal")
+
+
+def convert(options) -> Converted:
+    """Take what `options` say."""
+    return Converted(
+        functions=lj(
+            [options.element], options.epsilon, options.sigma, options.cutoff, options.shift
+        ),
+        cutoff=options.cutoff,
+        elements=(options.element,),
+        units=options.units,
+        source=f"Lennard-Jones 12-6, epsilon {options.epsilon:g}, sigma {options.sigma:g}, "
+        f"cutoff {options.cutoff:g}, shift {options.shift}",
+    )
 
 
 def lj(

@@ -3,7 +3,7 @@
 A file is untrusted: sizes are bounded before anything is unpacked, members are found by name and
 never written to disk, every field and signature is checked, and a program that would call out of
 StableHLO is refused. Whoever gets a `Model` from here need not check it again. Keeps no state and
-decides nothing about physics, which `model_check` does.
+decides nothing about physics, which `checks` does.
 
 Other programs read the same files; our additional metadata are keys that they ignore.
 """
@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import jax
 from jax import export
 
-from .model_check import Check, check_functions
-from .model_programs import (
+from ..models import ModelFunctions, atomic_numbers
+from .checks import Check, check_functions
+from .programs import (
     DTYPES,
     PROGRAMS,
     ModelFileError,
@@ -33,20 +34,6 @@ from .model_programs import (
     require_x64,
     serialise,
 )
-from .models import ModelFunctions, atomic_numbers
-
-__all__ = [
-    "Check",
-    "Model",
-    "ModelCheckError",
-    "ModelFileError",
-    "ModelFunctions",
-    "ModelMetadata",
-    "atomic_numbers",
-    "check_model",
-    "export_model",
-    "read_model",
-]
 
 #: Version of the metadata that this code writes, and the highest that it reads.
 FORMAT_VERSION = 1

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from mliap_local import padding
-from mliap_local.kernels import open_kernels
+from mliap_local.core import padding
+from mliap_local.lammps.kernels import open_kernels
+from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import LocalMLIAPCache, LocalMLIAPPatch
-from mliap_local.rows import ChangedRows, NeighbourRows
 
 
 class Session:

@@ -105,7 +105,7 @@ def _open_session(wanted: dict):
         for name, value in jax_environment(wanted).items():
             os.environ.setdefault(name, value)
     try:
-        from mliap_local import session
+        from mliap_local.lammps import session
     except ImportError as exception:
         raise ImportError(
             f"mliap_local: expected to import {exception.name or 'JAX'} in {sys.executable} "

@@ -20,6 +20,7 @@ import numpy as np
 from mliap_local.core.compiling import few_rows
 from mliap_local.core.lens import IDENTITY_LENS
 from mliap_local.core.table import Table
+from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import (
     LocalMLIAPCache,
     LocalMLIAPData,
@@ -29,8 +30,8 @@ from mliap_local.local import (
     local_mliap_energy_full,
     local_mliap_energy_update,
 )
-from mliap_local.model_file import ModelFileError, atomic_numbers, read_model
-from mliap_local.rows import ChangedRows, NeighbourRows
+from mliap_local.model_file import ModelFileError, read_model
+from mliap_local.models import atomic_numbers
 
 TOLERANCES = {"32bit": (1e-5, 1e-6), "64bit": (1e-9, 1e-12)}
 """Difference of incremental and full energies that rounding can explain: for each atom (energy

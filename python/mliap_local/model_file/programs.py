@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import export
 
-from .models import ModelFunctions
+from ..models import ModelFunctions
 
 #: Members of the zip that hold a program.
 PROGRAMS = ("node_init.jax", "edge.jax", "readout.jax")

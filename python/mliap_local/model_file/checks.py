@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .models import ModelFunctions, atomic_numbers
+from ..models import ModelFunctions, atomic_numbers
 
 # Atoms in the test cluster; enough for a cube with every distance below the cutoff.
 _N_ATOMS = 8
