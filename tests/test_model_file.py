@@ -245,10 +245,11 @@ def test_members_that_are_too_large(tmp_path, blobs, monkeypatch):
     path = write_zip(tmp_path / "b.zip", blobs)
     size = len(blobs["edge.jax"])
     monkeypatch.setattr(
-        "mliap_local.model_file.files._MOST_BYTES", dict.fromkeys(("metadata.json", *blobs), size - 1)
+        "mliap_local.model_file.files._MOST_BYTES",
+        dict.fromkeys(("metadata.json", *blobs), size - 1),
     )
     refuse(path, "edge.jax", f"at most {size - 1} bytes, found {size} bytes")
-    monkeypatch.setattr("mliap_local.model_file._MOST_FILE_BYTES", 1000)
+    monkeypatch.setattr("mliap_local.model_file.files._MOST_FILE_BYTES", 1000)
     refuse(path, "at most 1000 bytes")
 
 
