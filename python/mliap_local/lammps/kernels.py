@@ -77,6 +77,8 @@ class Kernels:
         self.device = _device(device, rank)
         self.cutoff = float(metadata.cutoff)
         self.overlap = float(metadata.overlap or 0.0)
+        masses = metadata.masses or {}
+        self.masses = [float(masses.get(element, 0.0)) for element in elements]
         self.differentiable = model.vjp_order >= 1
         self.tolerances = TOLERANCES[metadata.precision]
         self._large_sum = LARGE_SUM[metadata.precision]
@@ -107,6 +109,7 @@ class Kernels:
         self.summary = (
             f"{name}: {' '.join(elements)}, cutoff {self.cutoff:g}, {metadata.precision}, "
             f"units {metadata.units}, {self.device.platform}, jax {jax.__version__}"
+            + (f"; {metadata.jumps}" if metadata.jumps else "")
         )
 
     def _input(self, edges: Any, cache: LocalMLIAPCache | None = None) -> LocalMLIAPInput:
