@@ -147,6 +147,12 @@ void PairMLIAPLocal::coeff(int narg, char **arg)
                "pair_coeff for mliap_local: expected {} elements (or NULL), one for each "
                "atom type, got {}",
                atom->ntypes, narg - 3);
+  const std::string last = arg[narg - 1];
+  if (utils::strmatch(last, "\\.zip$") && !utils::strmatch(arg[2], "\\.zip$"))
+    error->all(FLERR,
+               "pair_coeff for mliap_local: expected the model file before the elements, got {} at "
+               "their end; use pair_coeff * * {} element1 element2 ...",
+               last, last);
   if (!allocated) allocate();
   close_model();
   map_element2type(narg - 3, arg + 3);
@@ -215,6 +221,14 @@ void PairMLIAPLocal::open_model(const char *file)
   instance_ = model.instance;
   cutoff_ = model.cutoff;
   overlap_ = asked_overlap_ < 0.0 ? model.overlap : asked_overlap_;
+  if (overlap_ >= cutoff_) {
+    close_model();    // no run without a model
+    error->all(
+        FLERR,
+        "pair_style mliap_local overlap: expected a distance below the model's cutoff, {:.8g}, "
+        "got {:.8g}",
+        cutoff_, overlap_);
+  }
   differentiable_ = model.differentiable;
   tolerance_ = model.tolerance;
   relative_tolerance_ = model.relative_tolerance;
@@ -273,6 +287,10 @@ void PairMLIAPLocal::init_style()
                    "{}: forces no: no forces, no pressure; use thermo_style custom without "
                    "press\n",
                    fix_id_);
+  if ((offset_flag || tail_flag) && comm->me == 0)
+    error->warning(FLERR,
+                   "pair_modify shift and tail do not change a model's energy; convert the "
+                   "potential with a shift, or use pair_modify shift no tail no");
   make_fix();
   check_masses();
   neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_OCCASIONAL);

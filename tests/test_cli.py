@@ -113,6 +113,13 @@ def test_potential_is_found_where_lammps_would(tmp_path, capsys, monkeypatch):
     assert _potential_file("missing") == "missing"
 
 
+def test_potential_is_not_replaced_by_its_model(tmp_path, capsys):
+    table = tmp_path / "CuNi.eam.alloy"
+    table.write_bytes((POTENTIALS / table.name).read_bytes())
+    assert "would replace" in fail(capsys, "convert", "eam", table, "-o", table)
+    assert table.read_bytes() == (POTENTIALS / table.name).read_bytes()
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
@@ -127,6 +134,9 @@ def test_errors_are_one_line(tmp_path, capsys):
     assert "no such file" in fail(capsys, "info", tmp_path / "missing.zip")
     bad = [*ARGON[:-1], "-1"]
     assert "cutoff is -1.0" in fail(capsys, "convert", "lj", *bad, "-o", tmp_path / "a.zip")
+    bad = [*ARGON[:-1], "2.5"]
+    error = fail(capsys, "convert", "lj", *bad, "-o", tmp_path / "a.zip")
+    assert "cutoff is 2.5, sigma 3.4" in error and "not a multiple of sigma" in error
     folder = tmp_path / "no" / "such"
     error = fail(capsys, "convert", "lj", *ARGON, "-o", folder / "a.zip")
     assert "a path that can be written" in error

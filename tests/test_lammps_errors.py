@@ -106,6 +106,10 @@ def test_model_of_other_elements_or_units(runner, model):
         ("* * no.zip Ar", "expected 2 elements (or NULL), one for each atom type, got 1"),
         ("* * no.zip Ar Ar Ar", "expected 2 elements (or NULL), one for each atom type, got 3"),
         ("* * no.zip", "expected * * model.zip and an element (or NULL) for each atom type"),
+        (
+            "* * Ar Ar no.zip",
+            "expected the model file before the elements, got no.zip at their end",
+        ),
         ("* *", "expected * * model.zip and an element (or NULL) for each atom type"),
         ("1 2 no.zip Ar Ar", "must start with * *"),
     ],
@@ -181,6 +185,19 @@ def test_jump_at_the_cutoff_is_said_once(runner, model, tmp_path):
 )
 def test_keywords(runner, keywords, words):
     assert_says(error(runner, BOX, f"pair_style mliap_local {keywords}"), words)
+
+
+def test_overlap_beyond_the_cutoff(runner, model):
+    message = error(runner, BOX, style(model("lj"), keywords="overlap 3.5"))
+    assert_says(message, "expected a distance below the model's cutoff, 3, got 3.5")
+
+
+def test_pair_modify_that_changes_nothing(runner, model, tmp_path):
+    for setting, expected in (("shift yes", 2), ("tail yes", 2), ("shift no tail no", 0)):
+        log = tmp_path / setting.replace(" ", "")
+        runner.run(f"log {log}", BOX, style(model("lj")), f"pair_modify {setting}", "run 0\nrun 0")
+        runner.more("log none")
+        assert log.read_text().count("do not change a model's energy") == expected
 
 
 def test_device_that_is_not_there(runner, model):

@@ -88,6 +88,9 @@ def _convert(options, family):
         options.file = _potential_file(options.file)
     with _progress("reading and building the functions"):
         made = family.convert(options)
+    if getattr(options, "file", None) and Path(options.output).exists():
+        if os.path.samefile(options.file, options.output):
+            raise ValueError(f"{options.output}: would replace the potential by its model file")
     masses = {element: mass for element, mass in (made.masses or {}).items() if mass > 0}
     with _progress("exporting, with derivatives, and checking"):
         model = export_model(

@@ -66,7 +66,7 @@ class Kernels:
         if units != metadata.units:
             raise ModelFileError(
                 f"{model_file}: the model is in units {metadata.units}, LAMMPS runs in units "
-                f"{units}; use `units {metadata.units}` or convert the model again"
+                f"{units}; use `units {metadata.units}`, or a model in units {units}"
             )
         known = metadata.elements
         if known is not None and (unknown := [e for e in elements if e not in known]):

@@ -79,6 +79,7 @@ def check_functions(
     checks = [
         _zero_distance(probe),
         _rows_apart(probe),
+        _elements_apart(probe),
         _distances(probe),
         *_invariances(probe),
         *([_gradient(probe)] if probe.differentiable else []),
@@ -148,7 +149,12 @@ def _zero_distance(probe):
         values += [("gradient", gradient) for gradient in gradients]
     bad = sorted({what for what, value in values if not np.all(np.isfinite(value))})
     if bad:
-        return Check(name, False, f"{' and '.join(bad)} not finite where r_ij = 0, as padding has")
+        return Check(
+            name,
+            False,
+            f"{' and '.join(bad)} not finite where r_ij = 0, as padding has; take roots and "
+            "inverses of jnp.where(square > 0, square, 1), square being the sum of r_ij**2",
+        )
     return Check(name, True, f"{len(set(numbers))} elements with each other")
 
 
@@ -179,6 +185,19 @@ def _rows_apart(probe):
         if not np.max(np.abs(one - other)) <= 1e-2 * probe.tolerance.invariance * largest:
             return Check(name, False, f"a row of {function} depends on the other rows")
     return Check(name, True, "each row of the three functions depends on itself alone")
+
+
+def _elements_apart(probe):
+    """A table of embeddings that is shorter than the atomic numbers gives its last row to all."""
+    name, place = "elements apart", {}
+    h = np.asarray(probe.node_init(np.resize(probe.numbers, _N_ATOMS)))
+    for element, row in zip(probe.elements[:_MOST_ELEMENTS], h, strict=False):
+        if (other := place.setdefault(row.tobytes(), element)) != element:
+            detail = (
+                f"{other} and {element} have the same embedding; node_init takes atomic numbers"
+            )
+            return Check(name, True, detail, warning=True)
+    return Check(name, True, f"{len(place)} elements, as many embeddings")
 
 
 def _distances(probe):

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -175,7 +176,7 @@ def export_model(
       overlap: distance below which the model should not be asked.
       allow_jump: True writes a model whose energy jumps where a neighbour crosses the cutoff, so
         that molecular dynamics does not conserve it. A jump of the force alone, as of Lennard-Jones
-        shifted by its energy, is told but needs no leave: the energy is conserved.
+        shifted by its energy, is warned of but needs no leave: the energy is conserved.
       vjp_order: 2 for forces and Hessians, 1 for forces, 0 for energies only.
       platforms: that it shall run on.
       checks: False writes without the numerical checks, and leaves `smooth` and jumps unknown.
@@ -188,6 +189,8 @@ def export_model(
       ModelCheckError: numerical checks that failed, all of them listed, or a jump of the energy
         without `allow_jump`. Nothing is written.
     """
+    if isinstance(elements, str):
+        raise file_error(path, None, "elements as a list of symbols", f"the text {elements!r}")
     if vjp_order not in (0, 1, 2):
         raise file_error(path, None, "vjp_order 0, 1 or 2", vjp_order)
     fields = {
@@ -233,6 +236,9 @@ def export_model(
                 "potential is meant to be so",
                 report.checks,
             )
+        for check in report.checks:
+            if check.warning and not (allow_jump and check.name == "cutoff"):
+                warnings.warn(f"{path}: {check.name}: {check.detail}", stacklevel=2)
         if report.smooth is not None:
             fields["smooth"] = report.smooth
         jumps = {"energy_jump": report.energy_jump, "force_jump": report.force_jump}

@@ -41,7 +41,16 @@ def add_arguments(parser):
 
 
 def convert(options) -> Converted:
-    """Take what `options` say."""
+    """Take what `options` say.
+
+    Raises:
+      ValueError: as `lj`, and a cutoff that looks like a multiple of sigma.
+    """
+    if 0 < options.cutoff <= options.sigma:
+        raise ValueError(
+            f"cutoff is {options.cutoff:g}, sigma {options.sigma:g}: expected a cutoff beyond "
+            "sigma; it is a length, not a multiple of sigma"
+        )
     return Converted(
         functions=lj(
             [options.element], options.epsilon, options.sigma, options.cutoff, options.shift
