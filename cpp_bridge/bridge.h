@@ -3,7 +3,8 @@
 
    Every function returns 1 if it is good and 0 if it failed. cffi answers 0 when Python raised.
    The caller owns every array and every text buffer; Python looks at them during the call only.
-   On failure `error` holds text: the message, then a blank line and the Python traceback.
+   On failure `error` holds text: the message; then, where the user cannot be expected to mend it, a
+   blank line and the Python traceback.
 
    Words. An atom's `species` is its place in the list of distinct elements that the pair style
    asked for (0, 1, ...); -1 is an atom that contributes nothing (type mapped to NULL, or excluded
@@ -30,6 +31,7 @@ struct mliap_local_model {
   int differentiable;      /* 1: forces can be asked for; 0: energies only */
   double rounding;         /* part of an atom's energy that rounding may change, generously */
   double *isolated_energy; /* [species], caller's array, filled with energies of isolated atoms */
+  double *mass;            /* [species], the same with masses; 0 where the model knows none */
   char *summary;           /* caller's buffer: one line for the log about the model */
   int summary_size;        /* its size in bytes */
 };

@@ -27,9 +27,10 @@ using namespace LAMMPS_NS;
 using mliap_local::Changes;
 using mliap_local::Points;
 
-/* The energy of a trial with overlapping atoms: no Monte Carlo fix accepts it, and fix gcmc takes
-   energies above 1e50 for such. */
-static constexpr double OVERLAP_ENERGY = 1.0e60;
+/* The energy of a trial with overlapping atoms: its Boltzmann factor is zero at any temperature. Below
+   1e50, also summed over ranks: fixes gcmc and charge/regulation draw no random number for trials
+   above that, and would walk otherwise than with a model that itself refuses overlaps. */
+static constexpr double OVERLAP_ENERGY = 1.0e40;
 /* LAMMPS moves untouched atoms by some 1e-14 of the box: in a triclinic box at each trial, in any
    box when it takes a refused molecule back by the way it came. An atom of it that came back exactly
    must not meet its own bond as an overlap with one that did not. */
@@ -40,6 +41,7 @@ static constexpr double SUM_ROUNDING = 1.0e-12;
    anybody simulates: kelvin, or epsilon in units lj. */
 static constexpr double NEVER = 1000.0, HOTTEST = 1.0e4, HOTTEST_LJ = 100.0;
 static constexpr int TEXT_SIZE = 65536;
+static constexpr char KEYWORDS[] = "cache, verify, refresh, reference, overlap, forces, device";
 
 PairMLIAPLocal::PairMLIAPLocal(LAMMPS *lmp) : Pair(lmp), text_(TEXT_SIZE)
 {
@@ -90,6 +92,12 @@ void PairMLIAPLocal::settings(int narg, char **arg)
   const auto whole = [&](int at) { return utils::inumeric(FLERR, arg[at], false, lmp); };
   for (int k = 0; k < narg; k += 2) {
     const std::string word = arg[k];
+    if ((std::string(" ") + KEYWORDS + ",").find(" " + word + ",") == std::string::npos)
+      error->all(FLERR, "Unknown pair_style mliap_local keyword {}; known are {}{}", word, KEYWORDS,
+                 utils::strmatch(word, "\\.zip$")
+                     ? "; a model file goes to pair_coeff: pair_coeff * * " + word +
+                         " element1 element2 ..."
+                     : "");
     if (k + 1 >= narg) utils::missing_cmd_args(FLERR, "pair_style mliap_local " + word, error);
     const std::string value = arg[k + 1];
     if (word == "cache") {
@@ -125,15 +133,10 @@ void PairMLIAPLocal::settings(int narg, char **arg)
         error->all(FLERR, "pair_style mliap_local reference: expected model or isolated, got {}",
                    value);
       relative_ = value == "isolated";
-    } else if (word == "device") {
+    } else {
       if (value != "cpu" && value != "gpu")
         error->all(FLERR, "pair_style mliap_local device: expected cpu or gpu, got {}", value);
       device_ = value;
-    } else {
-      error->all(FLERR,
-                 "Unknown pair_style mliap_local keyword {}; known are cache, verify, "
-                 "refresh, reference, overlap, forces, device",
-                 word);
     }
   }
 }
@@ -149,6 +152,12 @@ void PairMLIAPLocal::coeff(int narg, char **arg)
                "pair_coeff for mliap_local: expected {} elements (or NULL), one for each "
                "atom type, got {}",
                atom->ntypes, narg - 3);
+  const std::string last = arg[narg - 1];
+  if (utils::strmatch(last, "\\.zip$") && !utils::strmatch(arg[2], "\\.zip$"))
+    error->all(FLERR,
+               "pair_coeff for mliap_local: expected the model file before the elements, got {} at "
+               "their end; use pair_coeff * * {} element1 element2 ...",
+               last, last);
   if (!allocated) allocate();
   close_model();
   map_element2type(narg - 3, arg + 3);
@@ -177,6 +186,8 @@ void PairMLIAPLocal::open_model(const char *file)
   std::string names;
   for (int k = 0; k < nelements; k++) names += (k ? " " : "") + std::string(elements[k]);
   isolated_energy_.assign(nelements, 0.0);
+  mass_.assign(nelements, 0.0);
+  masses_checked_ = false;
 
   MPI_Comm node;
   int node_rank;
@@ -192,6 +203,7 @@ void PairMLIAPLocal::open_model(const char *file)
       file, names.c_str(), update->unit_style, device_.c_str(), relative_, node_rank, threads};
   mliap_local_model model{};
   model.isolated_energy = isolated_energy_.data();
+  model.mass = mass_.data();
   model.summary = summary;
   model.summary_size = sizeof(summary);
   bridge_ = mliap_local::open_bridge(text, TEXT_SIZE);
@@ -214,6 +226,14 @@ void PairMLIAPLocal::open_model(const char *file)
   instance_ = model.instance;
   cutoff_ = model.cutoff;
   overlap_ = asked_overlap_ < 0.0 ? model.overlap : asked_overlap_;
+  if (overlap_ >= cutoff_) {
+    close_model();    // no run without a model
+    error->all(
+        FLERR,
+        "pair_style mliap_local overlap: expected a distance below the model's cutoff, {:.8g}, "
+        "got {:.8g}",
+        cutoff_, overlap_);
+  }
   differentiable_ = model.differentiable;
   rounding_ = model.rounding;
   if (comm->me == 0) utils::logmesg(lmp, std::string("mliap_local: ") + summary + "\n");
@@ -271,7 +291,12 @@ void PairMLIAPLocal::init_style()
                    "{}: forces no: no forces, no pressure; use thermo_style custom without "
                    "press\n",
                    fix_id_);
+  if ((offset_flag || tail_flag) && comm->me == 0)
+    error->warning(FLERR,
+                   "pair_modify shift and tail do not change a model's energy; convert the "
+                   "potential with a shift, or use pair_modify shift no tail no");
   make_fix();
+  check_masses();
   neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_OCCASIONAL);
   checked_ = false;
   list_built_ = last_trial_ = -1;
@@ -279,6 +304,22 @@ void PairMLIAPLocal::init_style()
     for (int k = 0; k < nelements; k++)
       utils::logmesg(lmp, "{}: energy of isolated {} is {:.10g}{}\n", fix_id_, elements[k],
                      isolated_energy_[k], relative_ ? ", taken as zero" : "");
+}
+
+/* Elements in another order than the types give an energy all the same; their masses tell. */
+void PairMLIAPLocal::check_masses()
+{
+  if (masses_checked_ || atom->rmass || !atom->mass) return;
+  masses_checked_ = true;
+  for (int type = 1; type <= atom->ntypes; type++) {
+    if (map[type] < 0 || !atom->mass_setflag[type]) continue;
+    const double expected = mass_[map[type]], got = atom->mass[type];
+    if (expected > 0.0 && std::fabs(got - expected) > 0.5 * expected && comm->me == 0)
+      error->warning(FLERR,
+                     "Type {} is {} in pair_coeff, of mass {:.6g} in the model file, but its mass "
+                     "is {:.6g}; check the order of the elements in pair_coeff and the masses",
+                     type, elements[map[type]], expected, got);
+  }
 }
 
 double PairMLIAPLocal::init_one(int i, int j)

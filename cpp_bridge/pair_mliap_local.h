@@ -41,6 +41,7 @@ class PairMLIAPLocal : public Pair {
   void open_model(const char *file);
   void close_model();
   void make_fix();
+  void check_masses();
   void check_sgcmc();
   void check_exclusions();
   int species(int) const;
@@ -76,7 +77,8 @@ class PairMLIAPLocal : public Pair {
   int instance_ = -1;
   double cutoff_ = 0.0, overlap_ = 0.0, rounding_ = 0.0;
   bool differentiable_ = false;
-  std::vector<double> isolated_energy_;
+  std::vector<double> isolated_energy_, mass_;
+  bool masses_checked_ = false;
 
   class FixMLIAPLocal *fix_ = nullptr;
   std::string fix_id_;

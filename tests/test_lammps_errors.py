@@ -72,6 +72,27 @@ def test_files_that_are_no_model(runner, model, tmp_path):
         assert_says(error(runner, BOX, style(tmp_path / name)), f"{tmp_path / name}: ", *words)
 
 
+def test_potential_that_is_no_model_file(runner, tmp_path):
+    """Given as native styles take it, here or among LAMMPS's own."""
+    (tmp_path / "CuNi.eam.alloy").write_text("comment\n")
+    remedy = "mliap-local convert eam CuNi.eam.alloy -o model.zip"
+    for path, words in ((tmp_path / "CuNi.eam.alloy", "whole zip"), ("CuNi.eam.alloy", "no such")):
+        assert_says(error(runner, BOX, style(path)), words, remedy)
+
+
+def test_expected_errors_come_without_a_traceback(runner, model, tmp_path):
+    lines = (
+        BOX + style("missing.zip"),
+        BOX + style(model("lj"), "Ar Kr"),
+        BOX.replace("units lj", "units metal") + style(model("lj")),
+    )
+    for number, text in enumerate(lines):
+        error(runner, f"log {tmp_path / str(number)}", text)
+        runner.more("log none")
+        said = (tmp_path / str(number)).read_text()
+        assert "Created 32 atoms" in said and "Traceback" not in said
+
+
 def test_model_of_other_elements_or_units(runner, model):
     message = error(runner, BOX, style(model("lj"), "Ar Kr"))
     assert_says(message, "knows the elements Ar, not Kr", "correct the elements", "to NULL")
@@ -85,6 +106,10 @@ def test_model_of_other_elements_or_units(runner, model):
         ("* * no.zip Ar", "expected 2 elements (or NULL), one for each atom type, got 1"),
         ("* * no.zip Ar Ar Ar", "expected 2 elements (or NULL), one for each atom type, got 3"),
         ("* * no.zip", "expected * * model.zip and an element (or NULL) for each atom type"),
+        (
+            "* * Ar Ar no.zip",
+            "expected the model file before the elements, got no.zip at their end",
+        ),
         ("* *", "expected * * model.zip and an element (or NULL) for each atom type"),
         ("1 2 no.zip Ar Ar", "must start with * *"),
     ],
@@ -101,12 +126,41 @@ def test_types_that_nobody_has(runner, model):
     assert_says(error(runner, BOX, "pair_style mliap_local\nrun 0"), "All pair coeffs are not set")
 
 
+def test_masses_of_other_elements(runner, model, tmp_path):
+    """Swapped elements are told once; less than half off is nobody's business."""
+    masses = "mass 1 58.69\nmass 2 {}\n"
+    system = BOX.replace("units lj", "units metal").replace("fcc 0.8", "fcc 3.52")
+    system = system.replace("mass * 1.0\n", "")
+    for elements, hydrogen, expected in (("Ni H", 1.5, 0), ("H Ni", 1.0, 2), ("Ni H", 2.0, 1)):
+        log = tmp_path / f"{elements}{hydrogen}".replace(" ", "")
+        lines = system + style(model("eam"), elements) + masses.format(hydrogen)
+        runner.run(f"log {log}", lines, "run 0\nrun 0\nlog none")
+        said = re.findall(r"WARNING: Type.*", log.read_text())
+        assert len(said) == expected, said
+        if elements == "H Ni":
+            words = (
+                "Type 1 is H in pair_coeff, of mass 1.008 in the model file, but its mass is 58.69"
+            )
+            assert_says(said[0], words, "check the order of the elements in pair_coeff")
+
+
+def test_jump_at_the_cutoff_is_said_once(runner, model, tmp_path):
+    for name, words in (("lj", "energy by 0.0055, force by"), ("lj_force", None)):
+        log = tmp_path / name
+        runner.run(f"log {log}", BOX, style(model(name)), "run 0\nrun 0\nlog none")
+        said = re.findall(r"jumps at the cutoff: (.*)", log.read_text())
+        assert len(said) == bool(words) and (not words or said[0].startswith(words))
+
+
 # --- keywords ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("keywords", "words"),
     [
+        ("model.zip", "keyword model.zip; known are cache"),
+        ("model.zip", "a model file goes to pair_coeff: pair_coeff * * model.zip element1"),
+        ("speed", "keyword speed; known are cache"),
         ("speed 1", "keyword speed; known are cache, verify, refresh, reference, overlap, forces"),
         *[
             (keyword, f"mliap_local {keyword} command: missing argument")
@@ -131,6 +185,19 @@ def test_types_that_nobody_has(runner, model):
 )
 def test_keywords(runner, keywords, words):
     assert_says(error(runner, BOX, f"pair_style mliap_local {keywords}"), words)
+
+
+def test_overlap_beyond_the_cutoff(runner, model):
+    message = error(runner, BOX, style(model("lj"), keywords="overlap 3.5"))
+    assert_says(message, "expected a distance below the model's cutoff, 3, got 3.5")
+
+
+def test_pair_modify_that_changes_nothing(runner, model, tmp_path):
+    for setting, expected in (("shift yes", 2), ("tail yes", 2), ("shift no tail no", 0)):
+        log = tmp_path / setting.replace(" ", "")
+        runner.run(f"log {log}", BOX, style(model("lj")), f"pair_modify {setting}", "run 0\nrun 0")
+        runner.more("log none")
+        assert log.read_text().count("do not change a model's energy") == expected
 
 
 def test_device_that_is_not_there(runner, model):

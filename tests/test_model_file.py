@@ -4,6 +4,7 @@ import functools
 import json
 import struct
 import zipfile
+from contextlib import nullcontext
 
 import jax
 import numpy as np
@@ -140,12 +141,14 @@ def test_written_model_is_read_again(tmp_path, vjp_order):
         name="small",
         source="nowhere",
         overlap=0.5,
+        masses={"Ni": 58.7},
         vjp_order=vjp_order,
     )
     model = read_model(path)
     assert model.metadata == written.metadata and model[2:] == written[2:] == (vjp_order, 4, 3)
     metadata = model.metadata
     assert metadata.elements == ("Ni", "Al") and metadata.overlap == 0.5
+    assert metadata.masses == {"Ni": 58.7} and metadata.jumps == ""
     assert metadata.smooth is (True if vjp_order else None)
     assert metadata.jax_version == jax.__version__ and metadata.format_version == 1
     lone = readout(init(jnp.array([28, 13])), jnp.zeros((2, 3)))
@@ -175,14 +178,47 @@ def test_written_model_is_read_again(tmp_path, vjp_order):
 @pytest.mark.parametrize(("shift", "smooth"), [("none", False), ("energy", False), ("force", True)])
 @pytest.mark.parametrize("precision", ["32bit", "64bit"])
 def test_smooth_is_measured(tmp_path, shift, smooth, precision):
-    functions = lj(["Ar"], 0.0104, 3.4, 8.5, shift)
-    model = export_model(
-        tmp_path / "lj.zip", *functions, cutoff=8.5, elements=["Ar"], precision=precision
-    )
-    assert model.metadata.smooth is smooth
-    assert model.metadata.isolated_energies == {"Ar": 0.0}
-    cutoff_check = check_model(tmp_path / "lj.zip")[-1]
-    assert cutoff_check.name == "cutoff" and ("warning" in cutoff_check.detail) is not smooth
+    """A jump of the energy needs leave and nothing is written without; one of the force is told."""
+    path, functions = tmp_path / "lj.zip", lj(["Ar"], 0.0104, 3.4, 8.5, shift)
+    arguments = {"cutoff": 8.5, "elements": ["Ar"], "precision": precision}
+    ratio = (3.4 / 8.5) ** 6
+    if shift == "none":
+        with pytest.raises(ModelCheckError, match=r"energy jumps by 0\.00017 .*allow_jump=True"):
+            export_model(path, *functions, **arguments)
+        assert not path.exists()
+        arguments["allow_jump"] = True
+    told = pytest.warns(UserWarning, match="cutoff: energy jumps by .* force by 1.2e-04")
+    with told if shift == "energy" else nullcontext():
+        metadata = export_model(path, *functions, **arguments).metadata
+    assert metadata.smooth is smooth
+    assert metadata.isolated_energies == {"Ar": 0.0}
+    jump = 4 * 0.0104 * ratio * (1 - ratio) if shift == "none" else None
+    assert metadata.energy_jump == (jump and pytest.approx(jump, rel=1e-2))
+    force = 4 * 0.0104 / 8.5 * ratio * (6 - 12 * ratio)
+    assert metadata.force_jump == (None if smooth else pytest.approx(force, rel=1e-2))
+    assert metadata.jumps.count(" by ") == {"none": 2, "energy": 1, "force": 0}[shift]
+    cutoff_check = check_model(path)[-1]
+    assert cutoff_check.name == "cutoff" and cutoff_check.ok
+    assert cutoff_check.warning is not smooth
+
+
+def test_elements_that_look_the_same_are_told(tmp_path):
+    """A table of two rows, asked for atomic numbers, gives its last to both elements."""
+    table = jnp.ones((2, 4)) * jnp.arange(2.0)[:, None]
+    arguments = {"cutoff": CUTOFF, "elements": ["H", "Ni"], "vjp_order": 1, "platforms": ("cpu",)}
+    path = tmp_path / "a.zip"
+    with pytest.warns(UserWarning, match="elements apart: H and Ni have the same embedding"):
+        export_model(path, lambda z: table[z], edge, readout, **arguments)
+    assert [c.name for c in check_model(path) if c.warning] == ["elements apart"]
+
+
+def test_jump_without_forces_needs_leave_too(tmp_path):
+    arguments = {"cutoff": 8.5, "elements": ["Ar"], "vjp_order": 0}
+    for shift, words in (("none", "jumps by"), ("force", "")):
+        functions = lj(["Ar"], 0.0104, 3.4, 8.5, shift)
+        with pytest.raises(ModelCheckError, match=words) if words else nullcontext():
+            export_model(tmp_path / f"{shift}.zip", *functions, **arguments)
+    assert [p.name for p in tmp_path.iterdir()] == ["force.zip"]
 
 
 def test_export_for_another_platform_is_checked_by_its_functions(tmp_path):
@@ -319,6 +355,10 @@ BAD_METADATA = {
     ),
     "smooth text": ({**GOOD, "smooth": "yes"}, "true or false"),
     "overlap": ({**GOOD, "overlap": 4.0}, "a number from 0 to the cutoff"),
+    "jump": ({**GOOD, "energy_jump": -0.1}, "energy_jump: expected a number >= 0"),
+    "mass": ({**GOOD, "masses": {"Ni": -1.0}}, "positive finite numbers by symbol"),
+    "masses list": ({**GOOD, "masses": [58.7]}, "positive finite numbers by symbol"),
+    "mass alien": ({**GOOD, "elements": ["Ni"], "masses": {"Al": 27}}, "only symbols that"),
     "name": ({**GOOD, "name": 7}, "name: expected text"),
     "terminal": ({**GOOD, "units": "\x1b[2J\n" + "x" * 9999}, "metal, real or lj"),
 }
@@ -337,6 +377,7 @@ JSON = st.recursive(
     max_leaves=5,
 )
 KEYS = [*GOOD, "elements", "units", "isolated_energies", "overlap", "smooth", "format_version"]
+KEYS += ["masses", "energy_jump", "force_jump"]
 
 
 @settings(
@@ -513,6 +554,10 @@ def oriented(h_i, h_j, r_ij):
     return edge(h_i, h_j, r_ij) * (1 + 0.1 * r_ij[:, :1])
 
 
+def counting(h_i, h_j, r_ij):
+    return (h_i + 2 * h_j)[:, :3] + 0 * r_ij
+
+
 def ordered(h_i, h_j, r_ij):
     return edge(h_i, h_j, r_ij) * (1 + 0.1 * jnp.arange(h_i.shape[0])[:, None])
 
@@ -545,10 +590,12 @@ wrong_forces.defvjp(
     [
         ((init, nan_message, readout), ["finite at zero distance: gradient and message"]),
         ((init, nan_gradient, readout), ["finite at zero distance: gradient not finite"]),
+        ((init, nan_gradient, readout), ["take roots and inverses of jnp.where(square > 0"]),
         ((init, oriented, readout), ["rotation: energy"]),
         ((init, ordered, readout), ["permutation: energy"]),
         ((init, mixing_edges, readout), ["rows apart: a row of edge"]),
         ((init, edge, mixing_atoms), ["rows apart: a row of readout"]),
+        ((init, counting, readout), ["depends on r_ij: the energy is the same at all distances"]),
         ((init, wrong_forces, readout), ["forces: derivative"]),
         ((init, edge, lone_infinite), ["isolated energies: "]),
         ((init, nan_gradient, mixing_atoms), ["finite at zero distance", "rows apart"]),
@@ -581,6 +628,9 @@ def test_check_finds_what_export_was_told_not_to(tmp_path):
     ("name", "function", "words"),
     [
         ("init", lambda z: jnp.sin(z), "node_init.jax: expected the result of float64 with 2"),
+        ("init", lambda z: jnp.sin(z), "for each atom, values[:, None] if it is one number"),
+        ("edge", lambda a, b, r: r[:, 0], "for each edge, values[:, None] if it is one number"),
+        ("readout", lambda h, m: m, "one number for each atom, values[:, 0] or values.sum(axis=1)"),
         ("edge", lambda a, b, r: (a, b), "edge.jax: expected one array as result"),
         ("edge", lambda a, b, r: a if a.shape[0] > 3 else b, "edge.jax: expected a function that"),
         ("readout", lambda h, m: h @ m, "readout.jax: expected a function that jax.export takes"),
@@ -598,10 +648,13 @@ def test_arguments_without_sense(tmp_path):
     good = {"cutoff": 4.0, "elements": ["Ni"], "checks": False, "platforms": ("cpu",)}
     for bad, words in (
         ({"cutoff": -1.0}, "a positive finite number"),
+        ({"elements": "Ni"}, "elements as a list of symbols, found the text 'Ni'"),
         ({"elements": ["Nix"]}, "unknown element 'Nix'"),
         ({"precision": "128bit"}, "32bit or 64bit"),
         ({"vjp_order": 3}, "vjp_order 0, 1 or 2"),
         ({"units": "electron"}, "metal, real or lj"),
+        ({"masses": {"Ni": 0.0}}, "masses: expected positive finite numbers by symbol"),
+        ({"masses": {"Al": 27.0}}, "masses: expected only symbols that `elements` names"),
     ):
         with pytest.raises(ModelFileError, match=words):
             export_model(tmp_path / "a.zip", init, edge, readout, **{**good, **bad})
@@ -619,7 +672,8 @@ def test_check_finds_unreadable_files_and_false_metadata(tmp_path, blobs):
     assert all(c.ok for c in nameless) and "the file names none" in nameless[0].detail
 
     path = tmp_path / "lj.zip"
-    export_model(path, *lj(["Ar"], 0.0104, 3.4, 8.5), cutoff=8.5, elements=["Ar"])
+    functions = lj(["Ar"], 0.0104, 3.4, 8.5)
+    export_model(path, *functions, cutoff=8.5, elements=["Ar"], allow_jump=True)
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     fields = json.loads(members.pop("metadata.json"))

@@ -124,6 +124,33 @@ def test_fix_defined_before_the_pair_style(runner, model):
     both(runner, "g")
 
 
+def test_guarded_walk_is_the_native_one(runner, model):
+    """Where a native style would never accept an overlap, guarding against it changes nothing: an
+    answer that fix gcmc takes for an overlap of its own would draw no random number."""
+    gas = """
+units lj
+region box block 0 5 0 5 0 5
+create_box 1 box
+mass 1 1.0
+{style}
+fix g all gcmc 1 40 40 1 29494 2.0 -1.25 1.0 full_energy
+thermo_style custom step atoms pe f_g[1] f_g[2] f_g[3] f_g[4] f_g[5] f_g[6]
+thermo 1
+run 12
+"""
+    walks = []
+    for lines in (
+        "pair_style lj/cut 3.0\npair_coeff * * 1 1",
+        style(model("lj"), "overlap 0.75", "Ar"),
+    ):
+        runner.run(gas.format(style=lines))
+        counts = [runner.lmp.get_thermo("pe"), runner.lmp.get_natoms()]
+        walks.append(counts + [runner.lmp.extract_fix("g", 0, 1, k) for k in range(6)])
+        both(runner, "g")
+    assert walks[1] == pytest.approx(walks[0], rel=1e-10)
+    assert runner.vector()[5] > 200  # trials that the guard answered
+
+
 def test_overlap_guards(runner, model):
     """Both guards refuse trials; ours asks no model, and what passes is verified."""
     for words, fix in (("overlap 1.2 verify 1", ""), ("verify 1", "overlap_cutoff 1.2")):

@@ -34,6 +34,9 @@ _ENERGY_UNITS = {"metal": 1.0, "real": ase_units.kcal / ase_units.mol}
 class LocalMLIAPCalculator(Calculator):
     """Energies, forces and stress of a model file, or of a `LocalMLIAPData`, in eV and Angstrom.
 
+    Turns `jax_enable_x64` on for the whole process, as pair_style mliap_local does: energies are
+    summed in float64.
+
     Args:
         model: path of a model file, in units `metal` or `real`; or a model in metal units, whose
             first cutoff counts.
@@ -56,6 +59,7 @@ class LocalMLIAPCalculator(Calculator):
 
     def __init__(self, model: str | PathLike[str] | LocalMLIAPData, **keywords: Any) -> None:
         super().__init__(**keywords)
+        jax.config.update("jax_enable_x64", True)
         self._unit, self._elements, self._differentiable = 1.0, None, True
         if not isinstance(model, LocalMLIAPData):
             file = read_model(model)

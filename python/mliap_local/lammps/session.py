@@ -47,7 +47,8 @@ class Session:
         self._kernels = kernels
         self.cutoff, self.overlap = kernels.cutoff, kernels.overlap
         self.differentiable, self.rounding = kernels.differentiable, kernels.rounding
-        self.isolated_energies, self.summary = kernels.isolated_energies, kernels.summary
+        self.isolated_energies, self.masses = kernels.isolated_energies, kernels.masses
+        self.summary = kernels.summary
         self.compilations = 0  # since it was opened
         self._cache: LocalMLIAPCache | None = None
         self._proposal: LocalMLIAPPatch | None = None

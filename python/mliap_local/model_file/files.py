@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import export
 
-from ..models import ModelFunctions, atomic_numbers
+from ..models import FAMILIES, ModelFunctions, atomic_numbers
 from .checks import Check, check_functions
 from .programs import (
     DTYPES,
@@ -64,9 +65,21 @@ class ModelMetadata:
     name: str | None = None
     source: str | None = None  #: citation, converted from what
     isolated_energies: Mapping[str, float] | None = None  #: by symbol, unit of energy
+    masses: Mapping[str, float] | None = None  #: by symbol, unit of mass
     smooth: bool | None = None  #: energy and forces go to zero at the cutoff
+    energy_jump: float | None = None  #: unit of energy; where a neighbour crosses the cutoff
+    force_jump: float | None = None  #: the same for the force
     overlap: float | None = None  #: unit of length; closer, the model should not be asked
     jax_version: str | None = None  #: of the JAX that exported it
+
+    @property
+    def jumps(self) -> str:
+        """What jumps at the cutoff, for people; empty where nothing does, or nobody looked."""
+        sizes = {"energy": self.energy_jump, "force": self.force_jump}
+        listed = ", ".join(f"{what} by {size:.2g}" for what, size in sizes.items() if size)
+        if not listed and self.smooth is False:
+            listed = "energy or force"
+        return f"jumps at the cutoff: {listed}" if listed else ""
 
 
 class Model(NamedTuple):
@@ -141,7 +154,9 @@ def export_model(
     name: str | None = None,
     source: str | None = None,
     isolated_energies: Mapping[str, float] | None = None,
+    masses: Mapping[str, float] | None = None,
     overlap: float | None = None,
+    allow_jump: bool = False,
     vjp_order: int = 2,
     platforms: Sequence[str] = ("cpu", "cuda"),
     checks: bool = True,
@@ -157,18 +172,25 @@ def export_model(
       units: `metal` (Angstrom, eV), `real` (Angstrom, kcal/mol) or `lj`.
       name, source: text for people.
       isolated_energies: by symbol; computed where None.
+      masses: by symbol; LAMMPS warns where those of the input are others.
       overlap: distance below which the model should not be asked.
+      allow_jump: True writes a model whose energy jumps where a neighbour crosses the cutoff, so
+        that molecular dynamics does not conserve it. A jump of the force alone, as of Lennard-Jones
+        shifted by its energy, is warned of but needs no leave: the energy is conserved.
       vjp_order: 2 for forces and Hessians, 1 for forces, 0 for energies only.
       platforms: that it shall run on.
-      checks: False writes without the numerical checks, and leaves `smooth` unknown.
+      checks: False writes without the numerical checks, and leaves `smooth` and jumps unknown.
 
     Returns:
       The model as it will be read again.
 
     Raises:
       ModelFileError: an argument or a function without sense, or a path that cannot be written.
-      ModelCheckError: numerical checks that failed, all of them listed. Nothing is written.
+      ModelCheckError: numerical checks that failed, all of them listed, or a jump of the energy
+        without `allow_jump`. Nothing is written.
     """
+    if isinstance(elements, str):
+        raise file_error(path, None, "elements as a list of symbols", f"the text {elements!r}")
     if vjp_order not in (0, 1, 2):
         raise file_error(path, None, "vjp_order 0, 1 or 2", vjp_order)
     fields = {
@@ -180,6 +202,7 @@ def export_model(
         "name": name,
         "source": source,
         "isolated_energies": isolated_energies and dict(isolated_energies),
+        "masses": masses and dict(masses),
         "overlap": overlap,
         "jax_version": jax.__version__,
     }
@@ -204,8 +227,22 @@ def export_model(
         if failures:
             listed = "; ".join(f"{check.name}: {check.detail}" for check in failures)
             raise ModelCheckError(f"{path}: not written, checks failed: {listed}", report.checks)
+        if report.energy_jump and not allow_jump:
+            raise ModelCheckError(
+                f"{path}: not written: the energy jumps by {report.energy_jump:.2g} where a "
+                "neighbour crosses the cutoff, and molecular dynamics will not conserve it; "
+                "multiply the messages by what goes to zero there with its derivative, such as "
+                "(1 - (r / cutoff)**2)**3 inside and 0 outside, or say allow_jump=True if the "
+                "potential is meant to be so",
+                report.checks,
+            )
+        for check in report.checks:
+            if check.warning and not (allow_jump and check.name == "cutoff"):
+                warnings.warn(f"{path}: {check.name}: {check.detail}", stacklevel=2)
         if report.smooth is not None:
             fields["smooth"] = report.smooth
+        jumps = {"energy_jump": report.energy_jump, "force_jump": report.force_jump}
+        fields |= {key: size for key, size in jumps.items() if size}
         fields.setdefault("isolated_energies", report.isolated_energies)
     metadata = _validate_metadata(path, fields)
     _write_members(path, {_METADATA: json.dumps(fields, indent=2).encode(), **blobs})
@@ -220,7 +257,7 @@ def _read_members(path) -> dict[str, bytes]:
     path = Path(path)
     if not path.is_file():
         found = "something else" if path.exists() else "no such file"
-        raise file_error(path, None, "a model file", found, "correct the path")
+        raise file_error(path, None, "a model file", found, _remedy(path, "correct the path"))
     if path.stat().st_size > _MOST_FILE_BYTES:
         raise file_error(path, None, f"at most {_MOST_FILE_BYTES} bytes", path.stat().st_size)
     try:
@@ -230,8 +267,16 @@ def _read_members(path) -> dict[str, bytes]:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         if isinstance(error, ModelFileError):
             raise
-        remedy = "copy or export the model again"
+        remedy = _remedy(path, "copy or export the model again")
         raise file_error(path, None, "a whole zip file", str(error), remedy) from error
+
+
+def _remedy(path, remedy):
+    """What to do; published potentials that are given as they are tell by their names."""
+    for family in FAMILIES:
+        if f".{family}" in path.name.lower():
+            return f"make one of it: mliap-local convert {family} {path.name} -o model.zip"
+    return remedy
 
 
 def _find_members(path, archive):
@@ -323,6 +368,9 @@ def _validate_metadata(path, fields) -> ModelMetadata:
     need(isinstance(fields.get("smooth", True), bool), "smooth", "true or false")
     units = fields.get("units", "metal")
     need(isinstance(units, str) and units in UNITS, "units", "metal, real or lj")
+    for key in ("energy_jump", "force_jump"):
+        good = _is_number(fields.get(key, 0)) and fields.get(key, 0) >= 0
+        need(good, key, "a number >= 0")
     overlap = fields.get("overlap", 0)
     good = _is_number(overlap) and 0 <= overlap < cutoff
     need(good, "overlap", "a number from 0 to the cutoff")
@@ -340,12 +388,15 @@ def _validate_metadata(path, fields) -> ModelMetadata:
             atomic_numbers(elements)
         except ValueError as error:
             need(False, "elements", f"symbols of elements, each once ({error})")
-    isolated = fields.get("isolated_energies")
-    if isolated is not None:
-        good = isinstance(isolated, dict) and all(map(_is_number, isolated.values()))
-        need(good, "isolated_energies", "finite numbers by symbol")
-        good = elements is None or set(isolated) <= set(elements)
-        need(good, "isolated_energies", "only symbols that `elements` names")
+    for key, positive in (("isolated_energies", False), ("masses", True)):
+        by_symbol = fields.get(key)
+        if by_symbol is None:
+            continue
+        good = isinstance(by_symbol, dict) and all(map(_is_number, by_symbol.values()))
+        good = good and not (positive and min(by_symbol.values(), default=1) <= 0)
+        need(good, key, f"{'positive ' if positive else ''}finite numbers by symbol")
+        good = elements is None or set(by_symbol) <= set(elements)
+        need(good, key, "only symbols that `elements` names")
 
     known = {field.name for field in dataclasses.fields(ModelMetadata)}
     values = {key: value for key, value in fields.items() if key in known}

@@ -27,6 +27,11 @@ _READABLE = (
     "export the model again with the JAX in use here"
 )
 _SYMBOLIC = "export the model again with jax.export.symbolic_shape"
+_RANK_REMEDIES = {
+    "node_init.jax": "return a row for each atom, values[:, None] if it is one number",
+    "edge.jax": "return a row for each edge, values[:, None] if it is one number",
+    "readout.jax": "return one number for each atom, values[:, 0] or values.sum(axis=1)",
+}
 
 # Calls out of StableHLO that only compute: shape checks and linear algebra. Anything else, a Python
 # callback above all, has no business in a model file.
@@ -38,6 +43,8 @@ _HARMLESS_CALLS = re.compile(
 class ModelFileError(ValueError):
     """A model file that cannot be used; the message names file and member, says what was expected
     and what was found, and what to do."""
+
+    expected = True  #: the message says all: LAMMPS's log needs no traceback
 
 
 def file_error(
@@ -217,7 +224,10 @@ def _signature(path, exported, name, precision) -> tuple[Any, ...]:
         what = f"argument {place}" if place <= len(arguments) else "the result"
         if aval.dtype != dtype or len(aval.shape) != n_dimensions:
             expected = f"{what} of {jnp.dtype(dtype).name} with {n_dimensions} dimensions"
-            raise file_error(path, name, expected, shown, "export for the precision of the model")
+            remedy = "export for the precision of the model"
+            if len(aval.shape) != n_dimensions:
+                remedy = _RANK_REMEDIES[name]
+            raise file_error(path, name, expected, shown, remedy)
         leading, *widths = aval.shape
         if not (export.is_symbolic_dim(leading) and str(leading).isidentifier()):
             raise file_error(

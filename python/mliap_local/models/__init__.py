@@ -60,6 +60,8 @@ class Converted(NamedTuple):
     source: str  #: converted from what, with the citation that the file holds
     overlap: float | None = None  #: unit of length; closer, the model should not be asked
     masses: Mapping[str, float] | None = None  #: by symbol, where the format knows them
+    #: Why energy or force may jump at the cutoff, told where they do.
+    jump: str = "as the file has it"
 
 
 def atomic_numbers(symbols: Iterable[str]) -> tuple[int, ...]:

@@ -17,6 +17,11 @@ from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, element_positions
 
 #: What may be done about the step of the energy at the cutoff.
 SHIFTS = ("none", "energy", "force")
+_JUMPS = {
+    "none": "as in lj/cut; --shift energy or force takes it away",
+    "energy": "as in lj/cut with pair_modify shift yes; --shift force takes it away",
+    "force": "nothing should",
+}
 
 
 def add_arguments(parser):
@@ -36,7 +41,16 @@ def add_arguments(parser):
 
 
 def convert(options) -> Converted:
-    """Take what `options` say."""
+    """Take what `options` say.
+
+    Raises:
+      ValueError: as `lj`, and a cutoff that looks like a multiple of sigma.
+    """
+    if 0 < options.cutoff <= options.sigma:
+        raise ValueError(
+            f"cutoff is {options.cutoff:g}, sigma {options.sigma:g}: expected a cutoff beyond "
+            "sigma; it is a length, not a multiple of sigma"
+        )
     return Converted(
         functions=lj(
             [options.element], options.epsilon, options.sigma, options.cutoff, options.shift
@@ -46,6 +60,7 @@ def convert(options) -> Converted:
         units=options.units,
         source=f"Lennard-Jones 12-6, epsilon {options.epsilon:g}, sigma {options.sigma:g}, "
         f"cutoff {options.cutoff:g}, shift {options.shift}",
+        jump=_JUMPS[options.shift],
     )
 
 
