@@ -20,8 +20,10 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <sched.h>
 #include <thread>
+#include <unordered_map>
 
 using namespace LAMMPS_NS;
 using mliap_local::Changes;
@@ -287,9 +289,11 @@ double PairMLIAPLocal::init_one(int i, int j)
    for, it evaluates no forces; else it leaves those of its trials behind. */
 void PairMLIAPLocal::check_sgcmc()
 {
+  by_atoms_ = false;
   for (const auto &sgcmc : modify->get_fix_by_style("^sgcmc")) {
     const NeighList *asked = neighbor->find_list(sgcmc);
     if (asked && asked->ghost) {
+      by_atoms_ = true;
       const double needed = 2.0 * cutoff_ + neighbor->skin;
       if (comm->get_comm_cutoff() < needed * (1.0 - 1.0e-7))    // as far as it is printed
         error->all(FLERR,
@@ -374,6 +378,7 @@ void PairMLIAPLocal::compute(int eflag, int vflag)
     check_exclusions();
     checked_ = true;
   }
+  atomic_energies_.restart();
   const Points now = points();
   if (fix_->in_trial() && !eflag_atom && !vflag_either)
     eng_vdwl += trial_energy(now);
@@ -405,6 +410,7 @@ double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer)
 
   mliap_local_result result{};
   if (cache_ && changes_.cached()) {
+    atomic_energies_.unsettle();    // this may settle the proposal in the cache
     if (!bridge_->update(instance_, &changes_.change(), &result, text_.data(), TEXT_SIZE))
       failed(text_.data());
     counters_[COMPILATIONS] = result.compilations;
@@ -442,7 +448,7 @@ void PairMLIAPLocal::step(const Points &now)
   const bool known = answer == Changes::Answer::settled || answer == Changes::Answer::proposed;
   const bool incremental = known && changes_.cached() && changes_.accepted() > 0;
   const double before = changes_.settled_energy();
-  const double energy = full(now, true, forces_, eflag_atom);
+  const double energy = full(now, true, forces_, eflag_atom || by_atoms_);
   if (incremental) watch_drift(before, energy, now.n_own);
   if (eflag_global) eng_vdwl += energy;
   if (eflag_atom)
@@ -463,34 +469,90 @@ double PairMLIAPLocal::compute_atomic_energy(int i, NeighList *asked)
                      "Carlo fix calls it in each of its trials of step {}; choose intervals and "
                      "first steps so that both are never due at once",
                      update->ntimestep));
+  const int first = atomic_energies_.first();
+  if (first >= 0) {
+    species_[i] = species(i);
+    species_[first] = species(first);
+    if (const double *energy = atomic_energies_.next(species_.data(), i)) return *energy;
+  }
   const mliap_local::NeighbourList list{asked->inum, asked->ilist, asked->numneigh,
                                         asked->firstneigh, NEIGHMASK};
-  const int n_all = atom->nlocal + atom->nghost;
-  species_.resize(n_all);
-  species_[i] = species(i);
-  for (int jj = 0; jj < list.numneigh[i]; jj++) {
-    const int j = list.firstneigh[i][jj] & NEIGHMASK;
-    species_[j] = species(j);
-  }
-  const Points few{atom->nlocal, n_all, atom->x[0], species_.data()};
-  if (const double *energy = atomic_energies_.next(few, list, cutoff_, i)) return *energy;
-
   const Points now = points();
-  const mliap_local::Rows &rows = atomic_energies_.unknown(now, list, cutoff_, i);
-  const std::vector<int> &species = atomic_energies_.unknown_species();
-  if (!species.empty()) {
-    const int n_rows = static_cast<int>(species.size());
-    const mliap_local_rows wanted{
-        n_rows, rows.width, species.data(), rows.neighbour_species.data(), rows.r_ij.data(), 0};
-    mliap_local_result result{};
-    atom_energy_.resize(std::max(atom_energy_.size(), species.size()));
-    result.atom_energy = atom_energy_.data();
-    if (!bridge_->full(instance_, &wanted, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
-    counters_[FULL]++;
-    counters_[COMPILATIONS] = result.compilations;
-    atomic_energies_.remember(atom_energy_.data());
+  if (atomic_energies_.wants_images()) atomic_energies_.set_images(images());
+  atomic_energies_.ask(now, list, cutoff_, i);
+  if (!answer_derived(now, list)) {
+    atomic_energies_.unsettle();
+    atomic_energies_.ask(now, list, cutoff_, i);
   }
-  return *atomic_energies_.next(now, list, cutoff_, i);
+  if (const std::vector<int> &atoms = atomic_energies_.whole(); !atoms.empty()) {
+    evaluate_whole(now, list, atoms);
+    counters_[FULL]++;
+    atomic_energies_.answer_whole(atom_energy_.data());
+  }
+  return *atomic_energies_.next(now.species, i);
+}
+
+/* False if the settled sums are no base: see `sound` in bridge.h. */
+bool PairMLIAPLocal::answer_derived(const Points &now, const mliap_local::NeighbourList &list)
+{
+  const std::vector<int> &atoms = atomic_energies_.derived();
+  if (atoms.empty()) return true;
+  mliap_local_result result{};
+  atom_energy_.resize(std::max(atom_energy_.size(), atoms.size()));
+  result.atom_energy = atom_energy_.data();
+  if (!bridge_->update(instance_, &atomic_energies_.change(), &result, text_.data(), TEXT_SIZE))
+    failed(text_.data());
+  counters_[COMPILATIONS] = result.compilations;
+  if (!result.sound) return false;
+  counters_[INCREMENTAL]++;
+  atomic_energies_.answer_derived(atom_energy_.data());
+  if (verify_ && ++since_verified_ >= verify_) {
+    since_verified_ = 0;
+    const auto sum = [&]() {
+      return std::accumulate(atom_energy_.begin(), atom_energy_.begin() + atoms.size(), 0.0);
+    };
+    const double derived = sum();
+    evaluate_whole(now, list, atoms);
+    watch_drift(derived, sum(), static_cast<int>(atoms.size()));
+  }
+  return true;
+}
+
+/* Leaves the energies of these atoms in atom_energy_. */
+void PairMLIAPLocal::evaluate_whole(const Points &now, const mliap_local::NeighbourList &list,
+                                    const std::vector<int> &atoms)
+{
+  mliap_local::collect_rows(now, list, cutoff_, atoms, rows_);
+  asked_species_.clear();
+  for (const int atom : atoms) asked_species_.push_back(now.species[atom]);
+  const mliap_local_rows wanted{static_cast<int>(atoms.size()),
+                                rows_.width,
+                                asked_species_.data(),
+                                rows_.neighbour_species.data(),
+                                rows_.r_ij.data(),
+                                0};
+  mliap_local_result result{};
+  atom_energy_.resize(std::max(atom_energy_.size(), atoms.size()));
+  result.atom_energy = atom_energy_.data();
+  if (!bridge_->full(instance_, &wanted, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
+  counters_[COMPILATIONS] = result.compilations;
+}
+
+/* The own atom that each atom is, or is an image of. An image lies whole edges of the box away. */
+std::vector<int> PairMLIAPLocal::images()
+{
+  std::unordered_map<tagint, int> own;
+  for (int k = 0; k < atom->nlocal; k++) own[atom->tag[k]] = k;
+  std::vector<int> images(atom->nlocal + atom->nghost, -1);
+  for (int k = 0; k < static_cast<int>(images.size()); k++) {
+    const auto found = k < atom->nlocal ? own.end() : own.find(atom->tag[k]);
+    images[k] = k < atom->nlocal ? k : found == own.end() ? -1 : found->second;
+    for (int c = 0; c < 3 && images[k] >= 0; c++) {
+      const double edges = (atom->x[k][c] - atom->x[images[k]][c]) / domain->prd[c];
+      if (std::fabs(edges - std::round(edges)) > NOISE) images[k] = -1;
+    }
+  }
+  return images;
 }
 
 void PairMLIAPLocal::refuse_readers_of_forces()
@@ -532,7 +594,10 @@ double PairMLIAPLocal::full(const Points &now, bool keep, bool forces, bool atom
   if (!bridge_->full(instance_, &rows, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
   counters_[forces ? FORCES : FULL]++;
   counters_[COMPILATIONS] = result.compilations;
-  if (keep) changes_.settle(now, result.energy);
+  if (!keep) return result.energy;
+  changes_.settle(now, result.energy);
+  atomic_energies_.unsettle();
+  if (by_atoms_ && atoms && cache_) atomic_energies_.settle(now, atom_energy_.data());
   return result.energy;
 }
 
@@ -555,6 +620,7 @@ void PairMLIAPLocal::watch_drift(double incremental, double full, int n_atoms)
 void PairMLIAPLocal::failed(const char *text)
 {
   changes_.forget();    // nobody knows how far Python got
+  atomic_energies_.forget();
   const std::string all = text;
   const std::size_t blank = all.find("\n\n");
   if (blank != std::string::npos) utils::logmesg(lmp, all.substr(blank + 2) + "\n");

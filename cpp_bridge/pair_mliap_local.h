@@ -52,6 +52,10 @@ class PairMLIAPLocal : public Pair {
   void refuse_readers_of_forces();
   double full(const mliap_local::Points &, bool keep, bool forces, bool atoms);
   void step(const mliap_local::Points &);
+  bool answer_derived(const mliap_local::Points &, const mliap_local::NeighbourList &);
+  void evaluate_whole(const mliap_local::Points &, const mliap_local::NeighbourList &,
+                      const std::vector<int> &atoms);
+  std::vector<int> images();
   void watch_drift(double incremental, double full, int n_atoms);
   mliap_local::Changes::Answer compare(const mliap_local::Points &, double overlap);
   [[noreturn]] void failed(const char *text);
@@ -76,10 +80,11 @@ class PairMLIAPLocal : public Pair {
   mliap_local::Changes changes_;
   mliap_local::AtomicEnergies atomic_energies_;
   mliap_local::Rows rows_;
-  std::vector<int> species_;
+  std::vector<int> species_, asked_species_;
   std::vector<double> atom_energy_, edge_gradient_;
   bigint last_trial_ = -1;    // step of the last trial
   bigint list_built_ = -1;    // neighbor->ncalls when the occasional list was built
+  bool by_atoms_ = false;    // fix sgcmc asks for energies of atoms
   bool checked_ = false;    // what only the first call of a run can see
   long since_verified_ = 0;
   double counters_[N_COUNTERS] = {0, 0, 0, 0, 0, 0};

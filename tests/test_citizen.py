@@ -831,7 +831,7 @@ TABLE = [
         + FLIPPED.format("see"),
         native,
         1e-8,
-        asked="f_mliap_local[1]*(f_mliap_local[3]==21)",
+        asked="f_mliap_local[2]*(f_mliap_local[1]==0)*(f_mliap_local[3]==21)",
         least=50,
     ),
     Row(
@@ -856,11 +856,11 @@ TABLE = [
         + "clear\n"
         + flips(LATTICE, BY_ATOMS, number="0.2 200 0.0")
         + "run 5\n"
-        + "variable see_few equal $(f_mliap_local[1]<=2*(f_s[1]+f_s[2]))\n"
+        + "variable see_few equal $(f_mliap_local[2]<=2*(f_s[1]+f_s[2]))\n"
         + "variable expect_few equal 1\n"
         + (FLIPPED + AFTERWARDS).format("see"),
         itself,
-        asked="f_mliap_local[1]*(f_mliap_local[3]==7)",
+        asked="f_mliap_local[2]*(f_mliap_local[3]==7)",
         least=30,
     ),
     Row(
@@ -874,7 +874,7 @@ TABLE = [
         + NUMBERED,
         native_ranks,
         1e-8,
-        asked="f_mliap_local[1]",
+        asked="f_mliap_local[1]+f_mliap_local[2]",
         least=50,
     ),
     Row(

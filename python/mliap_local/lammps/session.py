@@ -112,13 +112,21 @@ class Session:
             self._proposal = None
         return sum(float(np.asarray(patch.cache.totals)[0]) for patch in patches)
 
-    def update(self, accepted: bool, cache_rows: int, packed: np.ndarray) -> tuple[float, bool]:
+    def update(
+        self,
+        accepted: bool,
+        cache_rows: int,
+        packed: np.ndarray,
+        atom_energy: np.ndarray | None = None,
+    ) -> tuple[float, bool]:
         """Evaluate a proposal from the settled state.
 
         Args:
             accepted: settle the last proposal first.
             cache_rows: rows of the cache that the proposed state needs.
             packed: what changed, float64, see `mliap_local_change` in bridge.h.
+            atom_energy: filled with the energies of the rows that it names, if wanted. That is a
+                question, no proposal: the last proposal stays.
         Returns:
             The energy of the proposed state, and whether it is sound: where huge messages were
             taken away, as when two overlapping atoms part, only rounding is left of a sum.
@@ -129,14 +137,18 @@ class Session:
             raise RuntimeError("update before any full evaluation; call full first")
         if accepted and self._proposal is not None:
             self._cache = self._settle(self._cache, self._proposal)
-        self._proposal = None
+        if accepted or atom_energy is None:
+            self._proposal = None
         if cache_rows > self._cache_rows:
             self._cache_rows = padding.cache_capacity(cache_rows, self._cache_rows)
             self._cache = self._resize(self._cache, self._cache_rows)
         rows = changed_rows(self._kernels.numbers, packed)
         self._count((rows.capacity, self._cache_rows))
         patch, answer = self._update(self._cache, self._scale, rows)
-        self._proposal = patch
+        if atom_energy is None:
+            self._proposal = patch
+        else:
+            atom_energy[:] = np.asarray(patch.cache.energies)[: len(atom_energy)]
         energy, sound = np.asarray(answer).tolist()
         return energy, bool(sound)
 
