@@ -31,7 +31,6 @@ void AtomicEnergies::Unknown::add(int atom, std::size_t place, std::uint64_t key
 void AtomicEnergies::forget()
 {
   unsettle();
-  restart();
   energy_.clear();
 }
 
@@ -51,6 +50,7 @@ void AtomicEnergies::settle(const Points &points, const double *energies)
 void AtomicEnergies::unsettle()
 {
   settled_ = false;
+  expected_.clear();
 }
 
 void AtomicEnergies::set_images(const std::vector<int> &images)
@@ -146,8 +146,7 @@ bool AtomicEnergies::find_retyped(const Points &points, const NeighbourList &lis
     if (mark_[j] == same) continue;
     const Mark found = mark(points, j);
     if (found == MOVED) return false;
-    if (found == RETYPED &&
-        square_distance(points.x + 3 * i, points.x + 3 * j) < cutoff * cutoff)
+    if (found == RETYPED && square_distance(points.x + 3 * i, points.x + 3 * j) < cutoff * cutoff)
       retyped_.push_back(j);
   }
   return true;
@@ -187,16 +186,22 @@ void AtomicEnergies::pack(const Points &points, const NeighbourList &list, doubl
 
 /* --- 64 bits of all that a row holds: among a million two share a key by chance once in 10^7 times */
 
+/* Where keys start: not what a small number could turn into 0, which mixing does not change. */
+static constexpr std::uint64_t WHOLE = 0x243f6a8885a308d3u, DERIVED = 0x13198a2e03707344u;
+
+/* Numbers of few digits differ in their highest bits alone, which must reach the lowest of the key
+   and come back before the next word. */
 static void mix(std::uint64_t &key, std::uint64_t word)
 {
   key = (key ^ word) * 0x9e3779b97f4a7c15u;
-  key ^= key >> 32;
+  key = (key ^ key >> 32) * 0xd6e8feb86659fd93u;
+  key ^= key >> 29;
 }
 
 /* The settled state, the row there, and in what it differs. */
 std::uint64_t AtomicEnergies::derived_key(const Points &points, int i) const
 {
-  std::uint64_t key = 2;    // no 0, which mixing would not change
+  std::uint64_t key = DERIVED;
   mix(key, settled_number_);
   mix(key, i);
   mix(key, points.species[i]);
@@ -210,7 +215,7 @@ std::uint64_t AtomicEnergies::derived_key(const Points &points, int i) const
 std::uint64_t AtomicEnergies::whole_key(const Points &points, const NeighbourList &list,
                                         double cutoff, int i)
 {
-  std::uint64_t key = 1;
+  std::uint64_t key = WHOLE;
   row_.clear();
   find_row(points, list, cutoff, i, row_);
   mix(key, points.species[i]);

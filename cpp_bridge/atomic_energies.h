@@ -26,21 +26,18 @@ class AtomicEnergies {
  public:
   void forget();
 
-  /* From now on row k of the cache is own atom k of these points and has this energy, until
-     unsettle() says that the cache holds something else. */
-  void settle(const Points &points, const double *energies);
+  /* Other points may come, or the cache may hold something else. The questions start again. */
   void unsettle();
+  /* Row k of the cache is own atom k of these points and has this energy. */
+  void settle(const Points &points, const double *energies);
 
   /* For each settled point the own atom whose periodic image it is, -1: none. Not asked for where
      nobody asks for energies. */
   bool wants_images() const { return settled_ && image_.empty(); }
   void set_images(const std::vector<int> &images);
 
-  /* Other points may come now; the questions start again. */
-  void restart() { expected_.clear(); }
-
   /* The energy of atom i, or NULL where ask() did not expect it to be asked for next. Until the next
-     ask() or restart() no point may change but the first that was asked for, which next() sees from
+     ask() or unsettle() no point may change but the first that was asked for, which next() sees from
      its species, and from that of i. */
   const double *next(const int *species, int i);
   int first() const { return expected_.empty() ? -1 : expected_[0]; }

@@ -378,7 +378,7 @@ void PairMLIAPLocal::compute(int eflag, int vflag)
     check_exclusions();
     checked_ = true;
   }
-  atomic_energies_.restart();
+  atomic_energies_.unsettle();
   const Points now = points();
   if (fix_->in_trial() && !eflag_atom && !vflag_either)
     eng_vdwl += trial_energy(now);
@@ -410,7 +410,6 @@ double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer)
 
   mliap_local_result result{};
   if (cache_ && changes_.cached()) {
-    atomic_energies_.unsettle();    // this may settle the proposal in the cache
     if (!bridge_->update(instance_, &changes_.change(), &result, text_.data(), TEXT_SIZE))
       failed(text_.data());
     counters_[COMPILATIONS] = result.compilations;
@@ -525,12 +524,9 @@ void PairMLIAPLocal::evaluate_whole(const Points &now, const mliap_local::Neighb
   mliap_local::collect_rows(now, list, cutoff_, atoms, rows_);
   asked_species_.clear();
   for (const int atom : atoms) asked_species_.push_back(now.species[atom]);
-  const mliap_local_rows wanted{static_cast<int>(atoms.size()),
-                                rows_.width,
-                                asked_species_.data(),
-                                rows_.neighbour_species.data(),
-                                rows_.r_ij.data(),
-                                0};
+  const mliap_local_rows wanted{
+      static_cast<int>(atoms.size()), rows_.width,       asked_species_.data(),
+      rows_.neighbour_species.data(), rows_.r_ij.data(), 0};
   mliap_local_result result{};
   atom_energy_.resize(std::max(atom_energy_.size(), atoms.size()));
   result.atom_energy = atom_energy_.data();
@@ -596,7 +592,6 @@ double PairMLIAPLocal::full(const Points &now, bool keep, bool forces, bool atom
   counters_[COMPILATIONS] = result.compilations;
   if (!keep) return result.energy;
   changes_.settle(now, result.energy);
-  atomic_energies_.unsettle();
   if (by_atoms_ && atoms && cache_) atomic_energies_.settle(now, atom_energy_.data());
   return result.energy;
 }

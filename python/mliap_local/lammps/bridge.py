@@ -79,11 +79,12 @@ def mliap_local_update(instance, change, result, error, error_size):
     try:
         session = _session(instance)
         packed = _input(change.packed, np.float64, change.room)
+        n_rows = int(packed[0]) if result.atom_energy else 0
         result.energy, result.sound = session.update(
             accepted=bool(change.accepted),
             cache_rows=change.cache_rows,
             packed=packed,
-            atom_energy=_output(result.atom_energy, int(packed[0])),
+            atom_energy=_output(result.atom_energy, n_rows),
         )
         result.compilations = session.compilations
         return 1
