@@ -53,19 +53,10 @@ void AtomicEnergies::unsettle()
   expected_.clear();
 }
 
-void AtomicEnergies::set_images(const std::vector<int> &images)
-{
-  image_ = images;
-  for (std::size_t k = 0; k < image_.size(); k++)
-    if (image_[k] >= 0 && settled_species_[image_[k]] != settled_species_[k]) image_[k] = -1;
-}
-
-const double *AtomicEnergies::next(const int *species, int i)
+const double *AtomicEnergies::next(int i, int species_of_first)
 {
   if (next_ >= expected_.size() || expected_[next_] != i) return nullptr;
-  if (species[i] != expected_species_[next_]) return nullptr;
-  if (species[expected_[0]] != expected_species_[0]) return nullptr;
-  return &energies_[next_++];
+  return species_of_first == first_species_ ? &energies_[next_++] : nullptr;
 }
 
 void AtomicEnergies::ask(const Points &points, const NeighbourList &list, double cutoff, int i)
@@ -74,8 +65,7 @@ void AtomicEnergies::ask(const Points &points, const NeighbourList &list, double
   expected_.assign(1, i);
   for (int jj = 0; jj < list.numneigh[i]; jj++)
     expected_.push_back(list.firstneigh[i][jj] & list.mask);
-  expected_species_.clear();
-  for (const int atom : expected_) expected_species_.push_back(points.species[atom]);
+  first_species_ = points.species[i];
   energies_.resize(expected_.size());
   next_ = 0;
   asked_++;

@@ -31,15 +31,15 @@ class AtomicEnergies {
   /* Row k of the cache is own atom k of these points and has this energy. */
   void settle(const Points &points, const double *energies);
 
-  /* For each settled point the own atom whose periodic image it is, -1: none. Not asked for where
-     nobody asks for energies. */
+  /* For each settled point the own atom that it is or whose periodic image it is, with the same
+     surroundings; -1: none. Wanted before the first ask() about a settled state. */
   bool wants_images() const { return settled_ && image_.empty(); }
-  void set_images(const std::vector<int> &images);
+  void set_images(const std::vector<int> &images) { image_ = images; }
 
   /* The energy of atom i, or NULL where ask() did not expect it to be asked for next. Until the next
-     ask() or unsettle() no point may change but the first that was asked for, which next() sees from
-     its species, and from that of i. */
-  const double *next(const int *species, int i);
+     ask() or unsettle() no point may change but the first that was asked for, whose present species
+     shows whether it did. */
+  const double *next(int i, int species_of_first);
   int first() const { return expected_.empty() ? -1 : expected_[0]; }
 
   /* From now on atom i is expected, then its neighbours in the order of the list. Most of their
@@ -85,7 +85,8 @@ class AtomicEnergies {
   std::uint32_t asked_ = 0;
 
   std::unordered_map<std::uint64_t, double> energy_;
-  std::vector<int> expected_, expected_species_;
+  std::vector<int> expected_;
+  int first_species_ = -1;
   std::vector<double> energies_;    // of expected_
   std::size_t next_ = 0;            // place in expected_
   Unknown fresh_, kept_, whole_;    // derived rows that changed themselves, or around them

@@ -469,11 +469,8 @@ double PairMLIAPLocal::compute_atomic_energy(int i, NeighList *asked)
                      "first steps so that both are never due at once",
                      update->ntimestep));
   const int first = atomic_energies_.first();
-  if (first >= 0) {
-    species_[i] = species(i);
-    species_[first] = species(first);
-    if (const double *energy = atomic_energies_.next(species_.data(), i)) return *energy;
-  }
+  if (first >= 0)
+    if (const double *energy = atomic_energies_.next(i, species(first))) return *energy;
   const mliap_local::NeighbourList list{asked->inum, asked->ilist, asked->numneigh,
                                         asked->firstneigh, NEIGHMASK};
   const Points now = points();
@@ -488,7 +485,7 @@ double PairMLIAPLocal::compute_atomic_energy(int i, NeighList *asked)
     counters_[FULL]++;
     atomic_energies_.answer_whole(atom_energy_.data());
   }
-  return *atomic_energies_.next(now.species, i);
+  return *atomic_energies_.next(i, now.species[i]);
 }
 
 /* False if the settled sums are no base: see `sound` in bridge.h. */
