@@ -66,7 +66,8 @@ struct mliap_local_result {
   double energy;         /* of all rows of this process, summed in float64 */
   double squares;        /* sum of the squared energies of atoms that were added, and in updates
                             taken away: rounding errors add up like its root */
-  double *atom_energy;   /* [n_rows], full evaluations only */
+  double *atom_energy;   /* [n_rows]; an update that is asked for it is no proposal: the last one
+                            stays, and nothing of the change may be settled later */
   double *edge_gradient; /* [n_rows * width * 3] dE/dr_ij, full evaluations only; places without
                             a neighbour are not defined */
   int compilations;      /* of this instance since it was opened */

@@ -22,6 +22,7 @@
 #include <cstring>
 #include <sched.h>
 #include <thread>
+#include <unordered_map>
 
 using namespace LAMMPS_NS;
 using mliap_local::Changes;
@@ -332,10 +333,12 @@ double PairMLIAPLocal::init_one(int i, int j)
    for, it evaluates no forces; else it leaves those of its trials behind. */
 void PairMLIAPLocal::check_sgcmc()
 {
+  by_atoms_ = false;
   for (const auto &sgcmc : modify->get_fix_by_style("^sgcmc")) {
     NeighList *asked = neighbor->find_list(sgcmc);
     if (asked && asked->ghost) {
       build_anew(asked);    // its stencil may be older than the box, see there
+      by_atoms_ = true;
       const double needed = 2.0 * cutoff_ + neighbor->skin;
       if (comm->get_comm_cutoff() < needed * (1.0 - 1.0e-7))    // as far as it is printed
         error->all(FLERR,
@@ -447,6 +450,7 @@ void PairMLIAPLocal::compute(int eflag, int vflag)
     check_exclusions();
     checked_ = true;
   }
+  atomic_energies_.unsettle();
   const Points now = points();
   if (fix_->in_trial() && !eflag_atom && !vflag_either)
     eng_vdwl += trial_energy(now);
@@ -533,7 +537,7 @@ void PairMLIAPLocal::step(const Points &now)
   const bool known = answer == Changes::Answer::settled || answer == Changes::Answer::proposed;
   const bool incremental = known && changes_.cached() && changes_.accepted() > 0;
   const double before = changes_.settled_energy(), squares = changes_.squares();
-  const mliap_local_result result = full(now, true, forces_, eflag_atom);
+  const mliap_local_result result = full(now, true, forces_, eflag_atom || by_atoms_);
   const double energy = result.energy;
   if (incremental) judge(now, before, energy, squares, Against::full);
   if (verification_is_due())
@@ -557,34 +561,86 @@ double PairMLIAPLocal::compute_atomic_energy(int i, NeighList *asked)
                      "Carlo fix calls it in each of its trials of step {}; choose intervals and "
                      "first steps so that both are never due at once",
                      update->ntimestep));
+  const int first = atomic_energies_.first();
+  if (first >= 0)
+    if (const double *energy = atomic_energies_.next(i, species(first))) return *energy;
   const mliap_local::NeighbourList list{asked->inum, asked->ilist, asked->numneigh,
                                         asked->firstneigh, NEIGHMASK};
-  const int n_all = atom->nlocal + atom->nghost;
-  species_.resize(n_all);
-  species_[i] = species(i);
-  for (int jj = 0; jj < list.numneigh[i]; jj++) {
-    const int j = list.firstneigh[i][jj] & NEIGHMASK;
-    species_[j] = species(j);
-  }
-  const Points few{atom->nlocal, n_all, atom->x[0], species_.data()};
-  if (const double *energy = atomic_energies_.next(few, list, cutoff_, i)) return *energy;
-
   const Points now = points();
-  const mliap_local::Rows &rows = atomic_energies_.unknown(now, list, cutoff_, i);
-  const std::vector<int> &species = atomic_energies_.unknown_species();
-  if (!species.empty()) {
-    const int n_rows = static_cast<int>(species.size());
-    const mliap_local_rows wanted{
-        n_rows, rows.width, species.data(), rows.neighbour_species.data(), rows.r_ij.data(), 0};
-    mliap_local_result result{};
-    atom_energy_.resize(std::max(atom_energy_.size(), species.size()));
-    result.atom_energy = atom_energy_.data();
-    if (!bridge_->full(instance_, &wanted, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
-    counters_[FULL]++;
-    counters_[COMPILATIONS] = result.compilations;
-    atomic_energies_.remember(atom_energy_.data());
+  if (atomic_energies_.wants_images()) atomic_energies_.set_images(images());
+  atomic_energies_.ask(now, list, cutoff_, i);
+  if (!answer_derived(now, list)) {
+    atomic_energies_.unsettle();
+    atomic_energies_.ask(now, list, cutoff_, i);
   }
-  return *atomic_energies_.next(now, list, cutoff_, i);
+  if (const std::vector<int> &atoms = atomic_energies_.whole(); !atoms.empty()) {
+    evaluate_whole(now, list, atoms);
+    counters_[FULL]++;
+    atomic_energies_.answer_whole(atom_energy_.data());
+  }
+  return *atomic_energies_.next(i, now.species[i]);
+}
+
+/* False if the settled sums are no base: see `sound` in bridge.h. */
+bool PairMLIAPLocal::answer_derived(const Points &now, const mliap_local::NeighbourList &list)
+{
+  const std::vector<int> &atoms = atomic_energies_.derived();
+  if (atoms.empty()) return true;
+  mliap_local_result result{};
+  atom_energy_.resize(std::max(atom_energy_.size(), atoms.size()));
+  result.atom_energy = atom_energy_.data();
+  if (!bridge_->update(instance_, &atomic_energies_.change(), &result, text_.data(), TEXT_SIZE))
+    failed(text_.data());
+  counters_[COMPILATIONS] = result.compilations;
+  if (!result.sound) return false;
+  counters_[INCREMENTAL]++;
+  atomic_energies_.answer_derived(atom_energy_.data());
+  if (verification_is_due()) {
+    const std::vector<double> derived(atom_energy_.begin(), atom_energy_.begin() + atoms.size());
+    evaluate_whole(now, list, atoms);
+    double sum = 0.0, whole = 0.0, squares = 0.0;
+    for (std::size_t k = 0; k < derived.size(); k++) {
+      sum += derived[k];
+      whole += atom_energy_[k];
+      squares += derived[k] * derived[k];
+    }
+    judge(now, sum, whole, squares, Against::full);
+  }
+  return true;
+}
+
+/* Leaves the energies of these atoms in atom_energy_. */
+void PairMLIAPLocal::evaluate_whole(const Points &now, const mliap_local::NeighbourList &list,
+                                    const std::vector<int> &atoms)
+{
+  mliap_local::collect_rows(now, list, cutoff_, atoms, rows_);
+  asked_species_.clear();
+  for (const int atom : atoms) asked_species_.push_back(now.species[atom]);
+  const mliap_local_rows wanted{
+      static_cast<int>(atoms.size()), rows_.width,       asked_species_.data(),
+      rows_.neighbour_species.data(), rows_.r_ij.data(), 0};
+  mliap_local_result result{};
+  atom_energy_.resize(std::max(atom_energy_.size(), atoms.size()));
+  result.atom_energy = atom_energy_.data();
+  if (!bridge_->full(instance_, &wanted, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
+  counters_[COMPILATIONS] = result.compilations;
+}
+
+/* The own atom that each atom is, or is an image of. An image lies whole edges of the box away. */
+std::vector<int> PairMLIAPLocal::images()
+{
+  std::unordered_map<tagint, int> own;
+  for (int k = 0; k < atom->nlocal; k++) own[atom->tag[k]] = k;
+  std::vector<int> images(atom->nlocal + atom->nghost, -1);
+  for (int k = 0; k < static_cast<int>(images.size()); k++) {
+    const auto found = k < atom->nlocal ? own.end() : own.find(atom->tag[k]);
+    images[k] = k < atom->nlocal ? k : found == own.end() ? -1 : found->second;
+    for (int c = 0; c < 3 && images[k] >= 0; c++) {
+      const double edges = (atom->x[k][c] - atom->x[images[k]][c]) / domain->prd[c];
+      if (std::fabs(edges - std::round(edges)) > NOISE) images[k] = -1;
+    }
+  }
+  return images;
 }
 
 void PairMLIAPLocal::refuse_readers_of_forces()
@@ -640,7 +696,9 @@ mliap_local_result PairMLIAPLocal::evaluate(const Points &now, const mliap_local
   if (!bridge_->full(instance_, &rows, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
   counters_[forces ? FORCES : FULL]++;
   counters_[COMPILATIONS] = result.compilations;
-  if (keep) changes_.settle(now, result.energy, result.squares);
+  if (!keep) return result;
+  changes_.settle(now, result.energy, result.squares);
+  if (by_atoms_ && atoms && cache_) atomic_energies_.settle(now, atom_energy_.data());
   return result;
 }
 
@@ -687,6 +745,7 @@ void PairMLIAPLocal::judge(const Points &now, double energy, double reference, d
 void PairMLIAPLocal::failed(const char *text)
 {
   changes_.forget();    // nobody knows how far Python got
+  atomic_energies_.forget();
   const std::string all = text;
   const std::size_t blank = all.find("\n\n");
   if (blank != std::string::npos) utils::logmesg(lmp, all.substr(blank + 2) + "\n");

@@ -62,6 +62,10 @@ class PairMLIAPLocal : public Pair {
   bool could_be_accepted(double energy) const;
   enum class Against { full, search };
   void judge(const mliap_local::Points &, double energy, double reference, double squares, Against);
+  bool answer_derived(const mliap_local::Points &, const mliap_local::NeighbourList &);
+  void evaluate_whole(const mliap_local::Points &, const mliap_local::NeighbourList &,
+                      const std::vector<int> &atoms);
+  std::vector<int> images();
   mliap_local::Changes::Answer compare(const mliap_local::Points &, double overlap);
   [[noreturn]] void failed(const char *text);
   [[noreturn]] void stop(const std::string &text);
@@ -86,11 +90,12 @@ class PairMLIAPLocal : public Pair {
   mliap_local::Changes changes_;
   mliap_local::AtomicEnergies atomic_energies_;
   mliap_local::Rows rows_, searched_;
-  std::vector<int> species_;
+  std::vector<int> species_, asked_species_;
   std::vector<int> listed_species_;    // when the list was built
   std::vector<double> atom_energy_, edge_gradient_;
   bigint last_trial_ = -1;    // fix_->moves() at the last trial
   bigint list_built_ = -1;    // neighbor->ncalls when the occasional list was built
+  bool by_atoms_ = false;    // fix sgcmc asks for energies of atoms
   bool checked_ = false;    // what only the first call of a run can see
   long since_verified_ = 0;
   double counters_[N_COUNTERS] = {0, 0, 0, 0, 0, 0, 0};

@@ -30,6 +30,8 @@ class FakeSession:
         self.seen = {name: np.copy(value) for name, value in change.items()}
         if change["cache_rows"] == 0:
             raise KeyError("nothing changed")
+        if change["atom_energy"] is not None:
+            change["atom_energy"][:] = -np.arange(len(change["atom_energy"]))
         return float(change["packed"].sum()), 7.5, True
 
 
@@ -124,11 +126,42 @@ def test_update_shows_what_is_packed(opened, error):
     assert session.seen["accepted"] and session.seen["cache_rows"] == 7
     np.testing.assert_array_equal(session.seen["packed"], packed)
 
+    packed[0], energies = 3, np.ones(4)  # a question about three rows
+    (result.atom_energy,) = pointers(energies)
+    assert lib.mliap_local_update(model.instance, change, result, error, 4000) == 1, text(error)
+    np.testing.assert_array_equal(energies, [0, -1, -2, 1])
+
     change.cache_rows = 0  # the fake raises; its words and the traceback arrive
     assert lib.mliap_local_update(model.instance, change, result, error, 4000) == 0
     message, trace = text(error).split("\n\n", 1)
     assert message == "KeyError('nothing changed')"
     assert trace.startswith("Traceback") and 'raise KeyError("nothing changed")' in trace
+
+
+def test_question_leaves_cache_and_proposal(model):
+    """Two atoms apart by 1.2, proposed 1.3, asked about 1.5: each energy is that of all rows."""
+    from mliap_local.lammps.session import Session
+
+    session = Session(model("lj"), ["Ar"], "lj")
+
+    def full(x: float, **keywords) -> float:
+        neighbours, r_ij = np.zeros((2, 1), np.int32), np.array([[[x, 0, 0]], [[-x, 0, 0]]])
+        return session.full(np.zeros(2, np.int32), neighbours, r_ij, **keywords)
+
+    def moved(x: float) -> np.ndarray:
+        edges = [0, 0, x, 0, 0], [1, 0, -x, 0, 0], [1, 0, -1.2, 0, 0]
+        return np.array([2, 1, 2, 1, 0, 0, 1, 0, *np.ravel(edges)], float)
+
+    atoms, expected = np.zeros(2), np.zeros(2)
+    asked = full(1.5, keep=False, atom_energy=expected)
+    settled = full(1.2)
+    proposed, _ = session.update(False, 2, moved(1.3))
+    assert session.update(False, 2, moved(1.5), atoms) == (pytest.approx(asked, rel=1e-12), True)
+    np.testing.assert_allclose(atoms, expected, rtol=1e-12)
+    accepted, _ = session.update(True, 2, np.zeros(4))
+    assert accepted == pytest.approx(proposed, rel=1e-12)
+    assert proposed == pytest.approx(full(1.3), rel=1e-12)
+    assert len({settled, proposed, asked}) == 3
 
 
 def test_small_error_buffer_keeps_message_and_the_end(opened):

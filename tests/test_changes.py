@@ -1,4 +1,5 @@
-"""What changed between two calls: random walks against looking at all pairs."""
+"""What changed between two calls, and what an atom's energy depends on: random walks against
+looking at all pairs."""
 
 import shutil
 import subprocess
@@ -7,20 +8,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
 
 
-@pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
+def walk(folder: Path, name: str, sources: list[str], steps: int) -> list[int]:
+    """Compile a walk with these files of the bridge, run it, and return what it counted."""
+    files = [ROOT / "cpp_bridge" / f"{source}.cpp" for source in sources]
+    options = ["-std=c++17", "-O2", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    command = ["g++", *options, "-I", ROOT / "cpp_bridge", "-o", folder / name]
+    subprocess.run([*command, Path(__file__).with_name(f"{name}.cpp"), *files], check=True)
+    done = subprocess.run([folder / name, str(steps)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [int(word) for word in done.stdout.split()]
+
+
 def test_random_walks(tmp_path):
     """Every energy is that of all pairs, whatever moved, came, went or changed places."""
-    sources = [
-        ROOT / "cpp_bridge" / f"{name}.cpp" for name in ("changes", "point_list", "neighbours")
-    ]
-    walk = tmp_path / "walk"
-    options = ["-std=c++17", "-O2", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    command = ["g++", *options, "-I", ROOT / "cpp_bridge", "-o", walk]
-    subprocess.run([*command, Path(__file__).with_name("changes_walk.cpp"), *sources], check=True)
-    done = subprocess.run([walk, "20000"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    settled, proposed, overlap, changed, unknown, kept = map(int, done.stdout.split())
+    sources = ["changes", "point_list", "neighbours"]
+    settled, proposed, overlap, changed, unknown, kept = walk(
+        tmp_path, "changes_walk", sources, 20000
+    )
     assert changed > 10000 and settled > 100 and proposed > 100 and unknown > 50 and kept > 5000
     assert overlap == 0
+
+
+def test_random_flips(tmp_path):
+    """Every energy of an atom is that of all pairs, whatever the cache holds."""
+    derived, whole, known = walk(tmp_path, "energies_walk", ["atomic_energies", "neighbours"], 1000)
+    assert derived > 4000 and whole > 4000 and known > 20000

@@ -79,6 +79,7 @@ NATIVE = {
     "mliap_local": "eam/alloy",
     "@eam": f"{JEA}.alloy",
     " verify 1": "",
+    " forces no": "",
 }
 
 
@@ -532,6 +533,21 @@ FLIPPED = "".join(f"variable {{0}}_s{k} equal $(f_s[{k}]:%.17g)\n" for k in (1, 
 FLIPPED += "variable see_both equal $(f_s[1]*f_s[2]>0)\nvariable expect_both equal 1\n"
 # fix sgcmc without energies of atoms leaves the energy of its last trial behind
 AFTERWARDS = "unfix s\nrun 0\nvariable {0}_pe equal $(pe:%.17g)\n"
+# atoms stay where they are but for what happens between runs; the same step comes again
+FLIPS = flips(ALLOY, BY_ATOMS).replace("sgcmc 5", "sgcmc 1") + "run 2\n" + FLIPPED.format("see")
+for number, between in enumerate(
+    (
+        "set group all type/fraction 2 0.3 99",
+        "displace_atoms all random 0.05 0.05 0.05 77",
+        "group few id 1:50\ndisplace_atoms few move 0.1 0 0",
+        "change_box all x scale 1.01 remap units box",
+        "run 0",
+        "pair_coeff * * @eam Al Ni\n" + MASSES,
+    )
+):
+    FLIPS += f"{between}\nreset_timestep 0\nrun 1\n" + FLIPPED.format(f"see_{number}")
+SOMETIMES = "compute a all pe/atom\ncompute sum all reduce sum c_a\nthermo 3\n"
+SOMETIMES += "thermo_style custom step pe c_sum\n"
 LATTICE = system("5 5 5", hydrogen=100).replace("lattice fcc", "lattice bcc") + NEURAL
 FIRST = f"{SMALL}{EAM}{MOVE}run 5\nclear\n"
 
@@ -831,7 +847,7 @@ TABLE = [
         + FLIPPED.format("see"),
         native,
         1e-8,
-        asked="f_mliap_local[1]*(f_mliap_local[3]==21)",
+        asked="f_mliap_local[2]*(f_mliap_local[1]==0)*(f_mliap_local[3]==21)",
         least=50,
     ),
     Row(
@@ -856,12 +872,24 @@ TABLE = [
         + "clear\n"
         + flips(LATTICE, BY_ATOMS, number="0.2 200 0.0")
         + "run 5\n"
-        + "variable see_few equal $(f_mliap_local[1]<=2*(f_s[1]+f_s[2]))\n"
+        + "variable see_few equal $(f_mliap_local[2]<=2*(f_s[1]+f_s[2]))\n"
         + "variable expect_few equal 1\n"
         + (FLIPPED + AFTERWARDS).format("see"),
         itself,
-        asked="f_mliap_local[1]*(f_mliap_local[3]==7)",
+        asked="f_mliap_local[2]*(f_mliap_local[3]==7)",
         least=30,
+    ),
+    Row("sgcmc by atoms, and commands between", FLIPS, native, asked="f_mliap_local[2]", least=20),
+    Row(
+        "sgcmc by atoms without forces, whose cache is kept only sometimes",
+        flips(
+            ALLOY.replace("mliap_local", "mliap_local forces no", 1), BY_ATOMS, "0.05 3000 -1.0"
+        ).replace("sgcmc 5", "sgcmc 1")
+        + SOMETIMES
+        + "run 8\n"
+        + (FLIPPED + "variable {0}_pe equal $(pe:%.17g)\n").format("see")
+        + f"unfix s\n{EAM}{THERMO}run 0\n",
+        native,
     ),
     Row(
         "sgcmc on ranks",
@@ -874,7 +902,7 @@ TABLE = [
         + NUMBERED,
         native_ranks,
         1e-8,
-        asked="f_mliap_local[1]",
+        asked="f_mliap_local[1]+f_mliap_local[2]",
         least=50,
     ),
     Row(

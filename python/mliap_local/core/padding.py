@@ -58,3 +58,13 @@ def change_capacity(n_rows: int, n_edges: int) -> tuple[int, int]:
     while rows < n_rows or EDGES_PER_ROW * rows < n_edges:
         rows = rows * 3 // 2 if rows & (rows - 1) == 0 else rows * 4 // 3
     return rows, int(EDGES_PER_ROW * rows)
+
+
+def question_capacity(n_rows: int, n_edges: int, current: int) -> tuple[int, int]:
+    """Rows and edges of a question about atoms: powers of two, and `current` rows at least.
+
+    Questions of many sizes follow each other, one about a flipped atom's neighbourhood being the
+    largest: few compilations are worth more than few empty rows.
+    """
+    rows = max(grown(max(n_rows, math.ceil(n_edges / EDGES_PER_ROW), SMALLEST_CHANGE)), current)
+    return rows, int(EDGES_PER_ROW * rows)

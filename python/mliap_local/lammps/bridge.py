@@ -82,10 +82,13 @@ def mliap_local_full(instance, rows, result, error, error_size):
 def mliap_local_update(instance, change, result, error, error_size):
     try:
         session = _session(instance)
+        packed = _input(change.packed, np.float64, change.room)
+        n_rows = int(packed[0]) if result.atom_energy else 0
         result.energy, result.squares, result.sound = session.update(
             accepted=bool(change.accepted),
             cache_rows=change.cache_rows,
-            packed=_input(change.packed, np.float64, change.room),
+            packed=packed,
+            atom_energy=_output(result.atom_energy, n_rows),
         )
         result.compilations = session.compilations
         return 1

@@ -53,6 +53,7 @@ class Session:
         self._cache: LocalMLIAPCache | None = None
         self._proposal: LocalMLIAPPatch | None = None
         self._rows = self._width = self._cache_rows = 0
+        self._asked_rows = 0  # capacity of the largest question
         self._scale: Any = None  # of message sums at the last settled full evaluation
         self._energy, self._forces = kernels.energy, kernels.forces
         self._update, self._settle = kernels.update, kernels.settle
@@ -115,7 +116,11 @@ class Session:
         return energy, squares
 
     def update(
-        self, accepted: bool, cache_rows: int, packed: np.ndarray
+        self,
+        accepted: bool,
+        cache_rows: int,
+        packed: np.ndarray,
+        atom_energy: np.ndarray | None = None,
     ) -> tuple[float, float, bool]:
         """Evaluate a proposal from the settled state.
 
@@ -123,6 +128,8 @@ class Session:
             accepted: settle the last proposal first.
             cache_rows: rows of the cache that the proposed state needs.
             packed: what changed, float64, see `mliap_local_change` in bridge.h.
+            atom_energy: filled with the energies of the rows that it names, if wanted. That is a
+                question, no proposal: the last proposal stays.
         Returns:
             The energy of the proposed state, the sum of the squared energies of atoms that were
             taken away and added, and whether it is sound: where huge messages were taken away, as
@@ -134,14 +141,20 @@ class Session:
             raise RuntimeError("update before any full evaluation; call full first")
         if accepted and self._proposal is not None:
             self._cache = self._settle(self._cache, self._proposal)
-        self._proposal = None
+        if accepted or atom_energy is None:
+            self._proposal = None
         if cache_rows > self._cache_rows:
             self._cache_rows = padding.cache_capacity(cache_rows, self._cache_rows)
             self._cache = self._resize(self._cache, self._cache_rows)
-        rows = changed_rows(self._kernels.numbers, packed)
+        asked = None if atom_energy is None else self._asked_rows
+        rows = changed_rows(self._kernels.numbers, packed, asked)
         self._count((rows.capacity, self._cache_rows))
         patch, answer = self._update(self._cache, self._scale, rows)
-        self._proposal = patch
+        if atom_energy is None:
+            self._proposal = patch
+        else:
+            self._asked_rows = rows.capacity[0]
+            atom_energy[:] = np.asarray(patch.cache.energies)[: len(atom_energy)]
         energy, squares, sound = np.asarray(answer).tolist()
         return energy, squares, bool(sound)
 
@@ -177,10 +190,17 @@ def _padded(array: np.ndarray, shape: tuple[int, ...], fill: Any, dtype: Any) ->
     return out
 
 
-def changed_rows(numbers: tuple[int, ...], packed: np.ndarray) -> ChangedRows:
-    """The rows of a change, cut or padded to a capacity."""
+def changed_rows(
+    numbers: tuple[int, ...], packed: np.ndarray, asked: int | None = None
+) -> ChangedRows:
+    """The rows of a change, cut or padded to a capacity; of a question, where `asked` is the
+    largest so far."""
     n_rows, _, n_edges, n_deleted = packed[: ChangedRows.COUNTS].tolist()
-    capacity = padding.change_capacity(int(n_rows), int(n_edges + n_deleted))
+    needed = int(n_rows), int(n_edges + n_deleted)
+    if asked is None:
+        capacity = padding.change_capacity(*needed)
+    else:
+        capacity = padding.question_capacity(*needed, asked)
     length = ChangedRows.length(capacity)
     if len(packed) < length:
         packed = _padded(packed, (length,), 0, np.float64)
