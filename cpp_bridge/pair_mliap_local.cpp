@@ -335,9 +335,8 @@ void PairMLIAPLocal::check_sgcmc()
 {
   by_atoms_ = false;
   for (const auto &sgcmc : modify->get_fix_by_style("^sgcmc")) {
-    NeighList *asked = neighbor->find_list(sgcmc);
+    const NeighList *asked = neighbor->find_list(sgcmc);
     if (asked && asked->ghost) {
-      build_anew(asked);    // its stencil may be older than the box, see there
       by_atoms_ = true;
       const double needed = 2.0 * cutoff_ + neighbor->skin;
       if (comm->get_comm_cutoff() < needed * (1.0 - 1.0e-7))    // as far as it is printed
