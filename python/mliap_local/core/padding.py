@@ -61,7 +61,7 @@ def change_capacity(n_rows: int, n_edges: int) -> tuple[int, int]:
 
 
 def question_capacity(n_rows: int, n_edges: int) -> tuple[int, int]:
-    """Rows and edges of a question about atoms: 128, 256, 512, ... rows and 1.5 times as many edges.
+    """Rows and edges of a question about atoms: 128, 256, 512, ... rows, 1.5 times as many edges.
 
     Questions of all sizes follow each other from the first step on, so their sizes are fewer than
     those of changes.
