@@ -146,7 +146,7 @@ def test_question_leaves_cache_and_proposal(model):
 
     def full(x: float, **keywords) -> float:
         neighbours, r_ij = np.zeros((2, 1), np.int32), np.array([[[x, 0, 0]], [[-x, 0, 0]]])
-        return session.full(np.zeros(2, np.int32), neighbours, r_ij, **keywords)
+        return session.full(np.zeros(2, np.int32), neighbours, r_ij, **keywords)[0]
 
     def moved(x: float) -> np.ndarray:
         edges = [0, 0, x, 0, 0], [1, 0, -x, 0, 0], [1, 0, -1.2, 0, 0]
@@ -155,10 +155,11 @@ def test_question_leaves_cache_and_proposal(model):
     atoms, expected = np.zeros(2), np.zeros(2)
     asked = full(1.5, keep=False, atom_energy=expected)
     settled = full(1.2)
-    proposed, _ = session.update(False, 2, moved(1.3))
-    assert session.update(False, 2, moved(1.5), atoms) == (pytest.approx(asked, rel=1e-12), True)
+    proposed, *_ = session.update(False, 2, moved(1.3))
+    answer, _, sound = session.update(False, 2, moved(1.5), atoms)
+    assert sound and answer == pytest.approx(asked, rel=1e-12)
     np.testing.assert_allclose(atoms, expected, rtol=1e-12)
-    accepted, _ = session.update(True, 2, np.zeros(4))
+    accepted, *_ = session.update(True, 2, np.zeros(4))
     assert accepted == pytest.approx(proposed, rel=1e-12)
     assert proposed == pytest.approx(full(1.3), rel=1e-12)
     assert len({settled, proposed, asked}) == 3

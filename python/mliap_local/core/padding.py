@@ -60,11 +60,11 @@ def change_capacity(n_rows: int, n_edges: int) -> tuple[int, int]:
     return rows, int(EDGES_PER_ROW * rows)
 
 
-def question_capacity(n_rows: int, n_edges: int, current: int) -> tuple[int, int]:
-    """Rows and edges of a question about atoms: powers of two, and `current` rows at least.
+def question_capacity(n_rows: int, n_edges: int) -> tuple[int, int]:
+    """Rows and edges of a question about atoms: 128, 256, 512, ... rows, 1.5 times as many edges.
 
-    Questions of many sizes follow each other, one about a flipped atom's neighbourhood being the
-    largest: few compilations are worth more than few empty rows.
+    Questions of all sizes follow each other from the first step on, so their sizes are fewer than
+    those of changes.
     """
-    rows = max(grown(max(n_rows, math.ceil(n_edges / EDGES_PER_ROW), SMALLEST_CHANGE)), current)
+    rows = grown(max(n_rows, math.ceil(n_edges / EDGES_PER_ROW), 2 * SMALLEST_CHANGE))
     return rows, int(EDGES_PER_ROW * rows)

@@ -53,7 +53,6 @@ class Session:
         self._cache: LocalMLIAPCache | None = None
         self._proposal: LocalMLIAPPatch | None = None
         self._rows = self._width = self._cache_rows = 0
-        self._asked_rows = 0  # capacity of the largest question
         self._scale: Any = None  # of message sums at the last settled full evaluation
         self._energy, self._forces = kernels.energy, kernels.forces
         self._update, self._settle = kernels.update, kernels.settle
@@ -146,14 +145,12 @@ class Session:
         if cache_rows > self._cache_rows:
             self._cache_rows = padding.cache_capacity(cache_rows, self._cache_rows)
             self._cache = self._resize(self._cache, self._cache_rows)
-        asked = None if atom_energy is None else self._asked_rows
-        rows = changed_rows(self._kernels.numbers, packed, asked)
+        rows = changed_rows(self._kernels.numbers, packed, atom_energy is not None)
         self._count((rows.capacity, self._cache_rows))
         patch, answer = self._update(self._cache, self._scale, rows)
         if atom_energy is None:
             self._proposal = patch
         else:
-            self._asked_rows = rows.capacity[0]
             atom_energy[:] = np.asarray(patch.cache.energies)[: len(atom_energy)]
         energy, squares, sound = np.asarray(answer).tolist()
         return energy, squares, bool(sound)
@@ -190,17 +187,11 @@ def _padded(array: np.ndarray, shape: tuple[int, ...], fill: Any, dtype: Any) ->
     return out
 
 
-def changed_rows(
-    numbers: tuple[int, ...], packed: np.ndarray, asked: int | None = None
-) -> ChangedRows:
-    """The rows of a change, cut or padded to a capacity; of a question, where `asked` is the
-    largest so far."""
+def changed_rows(numbers: tuple[int, ...], packed: np.ndarray, question: bool) -> ChangedRows:
+    """The rows of a change, cut or padded to a capacity."""
     n_rows, _, n_edges, n_deleted = packed[: ChangedRows.COUNTS].tolist()
-    needed = int(n_rows), int(n_edges + n_deleted)
-    if asked is None:
-        capacity = padding.change_capacity(*needed)
-    else:
-        capacity = padding.question_capacity(*needed, asked)
+    capacity_of = padding.question_capacity if question else padding.change_capacity
+    capacity = capacity_of(int(n_rows), int(n_edges + n_deleted))
     length = ChangedRows.length(capacity)
     if len(packed) < length:
         packed = _padded(packed, (length,), 0, np.float64)
