@@ -6,8 +6,9 @@ calls the kernels of `mliap_local.local` and remembers. It knows no LAMMPS and n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mliap_local.core import padding
 from mliap_local.lammps.kernels import open_kernels
 from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import LocalMLIAPCache, LocalMLIAPPatch
+from mliap_local.model_file.errors import failure_text, printable
 
 
 class Session:
@@ -79,6 +81,8 @@ class Session:
             edge_gradient: filled with dE/dr_ij, shape (n, w, 3), if wanted.
         Returns:
             The energy.
+        Raises:
+            RuntimeError: JAX failed; the message names the model.
         """
         n, width = neighbour_species.shape
         self._width = padding.width_capacity(width, self._width)
@@ -105,12 +109,13 @@ class Session:
             return patch
 
         begins = range(0, max(n, 1), share)
-        patches = self._on_threads(evaluate, begins, compiled)
-        if keep:
-            self._cache_rows = padding.cache_capacity(n, self._cache_rows)
-            self._cache, self._scale = self._join(patches, np.int32(share), self._cache_rows)
-            self._proposal = None
-        return sum(float(np.asarray(patch.cache.totals)[0]) for patch in patches)
+        with _named(self._kernels.model_file):
+            patches = self._on_threads(evaluate, begins, compiled)
+            if keep:
+                self._cache_rows = padding.cache_capacity(n, self._cache_rows)
+                self._cache, self._scale = self._join(patches, np.int32(share), self._cache_rows)
+                self._proposal = None
+            return sum(float(np.asarray(patch.cache.totals)[0]) for patch in patches)
 
     def update(self, accepted: bool, cache_rows: int, packed: np.ndarray) -> tuple[float, bool]:
         """Evaluate a proposal from the settled state.
@@ -123,7 +128,7 @@ class Session:
             The energy of the proposed state, and whether it is sound: where huge messages were
             taken away, as when two overlapping atoms part, only rounding is left of a sum.
         Raises:
-            RuntimeError: no full evaluation came before.
+            RuntimeError: no full evaluation came before; JAX failed, the message names the model.
         """
         if self._cache is None:
             raise RuntimeError("update before any full evaluation; call full first")
@@ -135,9 +140,10 @@ class Session:
             self._cache = self._resize(self._cache, self._cache_rows)
         rows = changed_rows(self._kernels.numbers, packed)
         self._count((rows.capacity, self._cache_rows))
-        patch, answer = self._update(self._cache, self._scale, rows)
+        with _named(self._kernels.model_file):
+            patch, answer = self._update(self._cache, self._scale, rows)
+            energy, sound = np.asarray(answer).tolist()
         self._proposal = patch
-        energy, sound = np.asarray(answer).tolist()
         return energy, bool(sound)
 
     def _count(self, shape: Any) -> bool:
@@ -164,6 +170,18 @@ class Session:
             return first + [future.result() for future in futures]
         finally:
             wait(futures)
+
+
+@contextmanager
+def _named(model_file: str) -> Iterator[None]:
+    """What JAX raises names the model: it knows no files, and its first words often say nothing."""
+    try:
+        yield
+    except Exception as error:  # JAX and XLA raise what they like
+        raise RuntimeError(
+            f"{printable(model_file)}: expected an energy from the model, got "
+            f"{failure_text(error)}; try `mliap-local check` on it, or ask who made it for another"
+        ) from error
 
 
 def _padded(array: np.ndarray, shape: tuple[int, ...], fill: Any, dtype: Any) -> np.ndarray:
