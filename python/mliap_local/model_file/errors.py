@@ -33,7 +33,7 @@ def file_error(
     path: Any, member: str | None, expected: str, found: Any, remedy: str = ""
 ) -> ModelFileError:
     """Make the error; what a file says is quoted and cut."""
-    found = printable(found if isinstance(found, str) else repr(found), 160)
+    found = printable(found if isinstance(found, str) else repr(found), 240)
     where = f"{path}: {member}" if member else f"{path}"
     return ModelFileError(
         f"{where}: expected {expected}, found {found}" + (f"; {remedy}" if remedy else "")
@@ -41,7 +41,12 @@ def file_error(
 
 
 def failure_text(error: BaseException) -> str:
-    """Return what JAX or XLA raised as one line: the first cause, for later ones hide it."""
+    """Return what JAX or XLA raised as one line.
+
+    The first cause, for later ones hide it, and its first line, for MLIR goes on with lines of
+    whatever files on this machine the model names as its source.
+    """
     while error.__cause__ is not None:
         error = error.__cause__
-    return printable(" ".join(f"{type(error).__name__}: {error}".split()))
+    first = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+    return printable(f"{type(error).__name__}: {first}")
