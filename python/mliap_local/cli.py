@@ -114,8 +114,7 @@ def _info(options):
     from .model_file.apart import run_apart
     from .model_file.errors import printable
 
-    with _progress("reading the model in a process of its own"):
-        model = run_apart("describe", options.file)
+    model = run_apart("describe", options.file)
     metadata = model["metadata"]
     elements, energies, smooth = (metadata[k] for k in ("elements", "isolated_energies", "smooth"))
     lines = {
@@ -141,8 +140,7 @@ def _check(options):
     from .model_file.errors import printable
     from .model_file.vetting import check
 
-    with _progress("checking the model in a process of its own"):
-        checks = check(options.file)
+    checks = check(options.file)
     for name, ok, detail in checks:
         print(f"{'ok' if ok else 'FAILED':<8}{name}: {printable(detail)}")
     failed = [name for name, ok, _ in checks if not ok]

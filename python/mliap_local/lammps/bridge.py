@@ -170,7 +170,7 @@ def _failed(exception: BaseException, error, error_size: int) -> int:
     message = printable(exception if known and str(exception) else repr(exception))
     # an exception's own lines may be a model file's: set in, none of them passes for LAMMPS's
     lines = "".join(traceback.format_exception(exception)).splitlines()
-    trace = "".join(f"  {printable(line)}\n" for line in lines)
+    trace = "\n  ".join(map(printable, lines))
     # where it does not fit, the end says what happened
     room = max(0, error_size - len(message.encode()) - 3)
     _write(error, error_size, message + "\n\n" + trace[max(0, len(trace) - room) :])
