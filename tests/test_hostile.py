@@ -29,6 +29,7 @@ from jax.extend.mlir.dialects import stablehlo  # noqa: E402
 from test_model_file import GOOD, edge, good_blobs, init, readout, shapes, write_zip  # noqa: E402
 
 from mliap_local.cli import main  # noqa: E402
+from mliap_local.lammps import kernels  # noqa: E402
 from mliap_local.lammps.session import open_session  # noqa: E402
 from mliap_local.model_file import ModelFileError, apart, export_model, read_model, vetting  # noqa: E402  # noqa: E402
 from mliap_local.model_file.errors import failure_text, printable  # noqa: E402
@@ -44,6 +45,7 @@ def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(vetting, "_known", set())
+    monkeypatch.setattr(kernels, "_keep_compilations", lambda: None)  # for all that JAX does later
     return tmp_path / "cache" / "mliap_local" / "tried"
 
 
@@ -326,6 +328,11 @@ def test_what_makes_a_verdict_stale(tmp_path, cache, tried, monkeypatch):
         read_model(path)
         return len(tried) - before
 
+    real = vetting._version
+
+    def other_version(other: str):
+        return lambda package: "other" if package == other else real(package)
+
     assert [opened(), opened()] == [1, 0]
     copy = tmp_path / "copy.zip"
     copy.write_bytes(Path(path).read_bytes())
@@ -335,8 +342,8 @@ def test_what_makes_a_verdict_stale(tmp_path, cache, tried, monkeypatch):
     assert [opened(), opened()] == [1, 0]
     for change in (
         lambda patch: patch.setattr(vetting, "__version__", "0.0.other"),
-        lambda patch: patch.setattr(vetting, "_version", lambda package: f"other {package}"),
-        lambda patch: patch.setattr(vetting, "_version", lambda p: p == "jaxlib" and "other"),
+        lambda patch: patch.setattr(vetting, "_version", other_version("jax")),
+        lambda patch: patch.setattr(vetting, "_version", other_version("jaxlib")),
         lambda patch: patch.setattr(vetting, "_TRIAL", -1),
     ):
         with monkeypatch.context() as patch:
@@ -375,10 +382,13 @@ def test_file_that_changes_meanwhile(tmp_path, cache, monkeypatch):
     assert not any(len(file.name) == 64 for file in cache.iterdir())
 
 
-@pytest.mark.parametrize("good", [True, False])
-def test_processes_that_open_a_file_at_once(tmp_path, monkeypatch, tried, good):
-    """One tries it, the other waits and believes its words, bad ones too."""
+@pytest.mark.parametrize("fate", ["good", "bad", "interrupted"])
+def test_processes_that_open_a_file_at_once(tmp_path, cache, monkeypatch, tried, fate):
+    """One tries it, the other waits and believes its words, bad ones too, but no older ones."""
     path = model_file(tmp_path / "a.zip")
+    content = Path(path).read_bytes()
+    cache.mkdir(parents=True)
+    (cache / f"{vetting._name(content)}.lock").write_text(f"{path}: what was said yesterday")
     first_tries, other_waits = threading.Event(), threading.Event()
     run_apart, messages = apart.run_apart, []
 
@@ -386,18 +396,20 @@ def test_processes_that_open_a_file_at_once(tmp_path, monkeypatch, tried, good):
         first_tries.set()
         assert other_waits.wait(60)
         answer = run_apart(*words)
-        if good:
-            return answer
-        raise ModelFileError(f"{path}: number {len(tried)}")
+        if fate == "bad":
+            raise ModelFileError(f"{path}: number {len(tried)}")
+        if fate == "interrupted" and len(tried) == 1:
+            raise KeyboardInterrupt("by somebody")
+        return answer
 
     monkeypatch.setattr(apart, "run_apart", slow)
     monkeypatch.setattr(vetting.time, "sleep", lambda seconds: other_waits.set())
 
     def opens():
         try:
-            vetting.vet(path, Path(path).read_bytes(), "cpu")
+            vetting.vet(path, content, "cpu")
             messages.append("good")
-        except ModelFileError as error:
+        except (ModelFileError, KeyboardInterrupt) as error:
             messages.append(str(error))
 
     threads = [threading.Thread(target=opens) for _ in range(2)]
@@ -406,12 +418,14 @@ def test_processes_that_open_a_file_at_once(tmp_path, monkeypatch, tried, good):
     threads[1].start()
     for thread in threads:
         thread.join(60)
-    assert other_waits.is_set() and len(tried) == 1
-    assert messages == ["good" if good else f"{path}: number 1"] * 2
+    answers = {"bad": [f"{path}: number 1"] * 2, "interrupted": ["by somebody", "good"]}
+    assert messages == answers.get(fate, ["good"] * 2) and other_waits.is_set()
+    assert len(tried) == (2 if fate == "interrupted" else 1)
     another_process()
+    before = len(tried)
     with contextlib.suppress(ModelFileError):  # one who comes later tries again, if it was bad
-        vetting.vet(path, Path(path).read_bytes(), "cpu")
-    assert len(tried) == (1 if good else 2)
+        vetting.vet(path, content, "cpu")
+    assert len(tried) - before == (1 if fate == "bad" else 0)
 
 
 # The child's surroundings

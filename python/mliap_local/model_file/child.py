@@ -67,13 +67,18 @@ def _digest(path):
 
 
 def _set_limits(seconds: int, memory: int) -> None:
-    """So much processor time and memory from here on, and never a core dump."""
-    used = time.process_time() + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used) + 1, int(used) + 3))
+    """So much processor time and memory from here on, or what the user's own limits leave."""
+
+    def most(kind: int, amount: int) -> None:
+        hard = resource.getrlimit(kind)[1]
+        soft = amount if hard == resource.RLIM_INFINITY else min(amount, hard)
+        resource.setrlimit(kind, (soft, hard))
+
+    most(resource.RLIMIT_CPU, int(time.process_time()) + seconds + 1)
     # Not the address space, of which XLA and its allocator reserve far more than they use.
     with open("/proc/self/status") as status:
         data = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmData"))
-    resource.setrlimit(resource.RLIMIT_DATA, (data + memory, data + memory))
+    most(resource.RLIMIT_DATA, data + memory)
 
 
 def main() -> None:
@@ -85,7 +90,7 @@ def main() -> None:
             print(json.dumps(words), file=answers, flush=True)
 
         say(version=__version__)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # nobody reads a dump of this
         with contextlib.suppress(OSError, AttributeError):  # end with the parent, where Linux can
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)
         import jax
