@@ -33,6 +33,7 @@ from mliap_local.lammps import kernels  # noqa: E402
 from mliap_local.lammps.session import open_session  # noqa: E402
 from mliap_local.model_file import ModelFileError, apart, export_model, read_model, vetting  # noqa: E402  # noqa: E402
 from mliap_local.model_file.errors import failure_text, printable  # noqa: E402
+from mliap_local.model_file.files import try_model  # noqa: E402
 
 ESCAPES = "\x1b[2J\x1b[31mnickel\r\nERROR: disk failure\u202e"
 SETTINGS = {"elements": ["H"], "units": "metal", "device": "cpu", "reference_isolated": False}
@@ -463,6 +464,21 @@ def test_python_that_has_no_mliap_local(tmp_path, monkeypatch, caplog):
     with caplog.at_level(logging.WARNING):
         assert read_model(model_file(tmp_path / "a.zip")).vjp_order == 2
     assert "cannot import this mliap_local" in caplog.records[0].getMessage()
+
+
+def test_file_that_is_not_for_cpus(tmp_path, capfd):
+    """It is read for its platform, and not run."""
+    path = tmp_path / "cuda.zip"
+    arguments = {"cutoff": 4.0, "elements": ["Ni"], "vjp_order": 1, "platforms": ("cuda",)}
+    export_model(path, init, edge, readout, **arguments, checks=False)
+    content = path.read_bytes()
+    vetting.vet(path, content, "cuda")
+    assert vetting._name(content) in vetting._known
+    with pytest.raises(ModelFileError, match="expected an export for cpu, found an export for cud"):
+        try_model(path, content, "cpu")
+    assert (
+        main(["info", str(path)]) == 0 and "derivatives           forces" in capfd.readouterr().out
+    )
 
 
 def test_commands_do_not_load_jax(tmp_path):

@@ -70,9 +70,9 @@ def _set_limits(seconds: int, memory: int) -> None:
     """So much processor time and memory from here on, or what the user's own limits leave."""
 
     def most(kind: int, amount: int) -> None:
-        hard = resource.getrlimit(kind)[1]
-        soft = amount if hard == resource.RLIM_INFINITY else min(amount, hard)
-        resource.setrlimit(kind, (soft, hard))
+        limits = resource.getrlimit(kind)
+        known = [limit for limit in (amount, *limits) if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(kind, (min(known), limits[1]))
 
     most(resource.RLIMIT_CPU, int(time.process_time()) + seconds + 1)
     # Not the address space, of which XLA and its allocator reserve far more than they use.
