@@ -27,6 +27,9 @@ from mliap_local.model_file import (  # noqa: E402
 from mliap_local.model_file.programs import _calls_out  # noqa: E402
 from mliap_local.models.lj import lj  # noqa: E402
 
+# What is read here was made here; the child that other files are tried in is test_hostile's.
+read_model = functools.partial(read_model, trusted=True)
+
 CUTOFF = 4.0
 GOOD = {"cutoff": CUTOFF, "precision": "64bit"}
 
@@ -338,6 +341,10 @@ BAD_METADATA = {
         f"cutoff {value!r}": ({**GOOD, "cutoff": value}, "a positive finite number")
         for value in (0, -4.0, float("nan"), float("inf"), "4", True, None, [4.0], 10**400)
     },
+    **{
+        f"cutoff {value!r}": ({**GOOD, "cutoff": value}, "cutoff: expected a length of 1e-06 to 1e")
+        for value in (1e308, 1.1e6, 9e-7, 1e-320)
+    },
     "precision 16": ({**GOOD, "precision": "16bit"}, "32bit or 64bit, found '16bit'"),
     "precision list": ({**GOOD, "precision": ["64bit"]}, "precision: expected"),
     "units si": ({**GOOD, "units": "si"}, "metal, real or lj"),
@@ -520,12 +527,15 @@ def test_programs_that_call_out(tmp_path, blobs):
 @pytest.mark.parametrize(
     ("line", "names"),
     [
-        ("%1 = stablehlo.custom_call @shape_assertion(%0)", ["shape_assertion"]),
+        ("%1 = stablehlo.custom_call @shape_assertion(%0)", []),
+        ("%1 = stablehlo.custom_call @lapack_dgeqrf_ffi(%0)", ["lapack_dgeqrf_ffi"]),
+        ('%1 = stablehlo.custom_call @"shape_assertion(evil"(%0)', ["shape_assertion(evil"]),
+        ("%1 = stablehlo.custom_call @shape_assertions(%0)", ["shape_assertions"]),
         ('%1 = stablehlo.custom_call @"a.b c"(%0)', ["a.b c"]),
         (
             '"stablehlo.custom_call"(%0) <{backend_config = "custom_call @shape_assertion(", '
             'call_target_name = "evil"}>',
-            ["shape_assertion", "evil"],
+            ["evil"],
         ),
         (
             "custom_call written in a way not foreseen",

@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.command(options)
     except (ValueError, OSError, ImportError) as error:
-        print(f"mliap-local: error: {' '.join(str(error).split())}", file=sys.stderr)
+        from .model_file.errors import printable
+
+        print(f"mliap-local: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 1
 
 
@@ -146,43 +148,42 @@ def _progress(what: str):
 
 
 def _info(options):
-    _use_64_bit()
-    from .model_file import read_model
+    from .model_file.apart import run_apart
+    from .model_file.errors import printable
 
-    model = read_model(options.file)
-    metadata = model.metadata
-    energies, masses = metadata.isolated_energies or {}, metadata.masses or {}
+    model = run_apart("describe", options.file)
+    metadata = model["metadata"]
+    elements, energies = metadata["elements"], metadata["isolated_energies"] or {}
+    masses = metadata["masses"] or {}
     lines = {
-        "name": metadata.name,
-        "source": metadata.source,
-        "elements": " ".join(metadata.elements) if metadata.elements else None,
-        "units": metadata.units,
-        "cutoff": f"{metadata.cutoff:g}",
-        "precision": metadata.precision,
-        "overlap": metadata.overlap,
+        "name": metadata["name"],
+        "source": metadata["source"],
+        "elements": " ".join(elements) if elements else None,
+        "units": metadata["units"],
+        "cutoff": f"{metadata['cutoff']:g}",
+        "precision": metadata["precision"],
+        "overlap": metadata["overlap"],
         "masses": " ".join(f"{e} {value:.6g}" for e, value in masses.items()) or None,
-        "smooth at the cutoff": metadata.jumps or ("yes" if metadata.smooth else None),
+        "smooth at the cutoff": model["jumps"] or ("yes" if metadata["smooth"] else None),
         "isolated energies": " ".join(f"{e} {value:.10g}" for e, value in energies.items()) or None,
-        "derivatives": ("none: energies only", "forces", "forces and Hessians")[model.vjp_order],
-        "widths": f"embedding {model.embedding_width}, message {model.message_width}",
-        "exported by jax": metadata.jax_version,
+        "derivatives": ("none: energies only", "forces", "forces and Hessians")[model["vjp_order"]],
+        "widths": f"embedding {model['embedding_width']}, message {model['message_width']}",
+        "exported by jax": metadata["jax_version"],
     }
     for key, value in lines.items():
-        # What a file says must not be able to disturb the terminal.
-        text = "not given" if value is None else str(value)
-        print(f"{key:<22}{''.join(c if c.isprintable() else ' ' for c in text)}")
+        print(f"{key:<22}{printable('not given' if value is None else value)}")
     return 0
 
 
 def _check(options):
-    _use_64_bit()
-    from .model_file import check_model
+    from .model_file.errors import printable
+    from .model_file.vetting import check
 
-    checks = check_model(options.file)
-    for check in checks:
-        verdict = "FAILED" if not check.ok else "warning" if check.warning else "ok"
-        print(f"{verdict:<8}{check.name}: {check.detail}")
-    failed = [check.name for check in checks if not check.ok]
+    checks = check(options.file)
+    for name, ok, detail, warning in checks:
+        verdict = "FAILED" if not ok else "warning" if warning else "ok"
+        print(f"{verdict:<8}{name}: {printable(detail)}")
+    failed = [name for name, ok, *_ in checks if not ok]
     if failed:
         raise ValueError(f"{options.file}: failed {len(failed)} checks: {', '.join(failed)}")
     return 0

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mliap_local.lib._bridge_cffi import ffi
+from mliap_local.model_file.errors import printable
 
 _sessions: dict[int, Any] = {}
 _users_nproc = os.environ.get("NPROC", "")  # later it may be ours
@@ -173,11 +174,13 @@ def _view(pointer, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
 
 def _failed(exception: BaseException, error, error_size: int) -> int:
     known = isinstance(exception, ValueError | OSError | RuntimeError | ImportError)
-    message = str(exception) if known and str(exception) else repr(exception)
+    message = printable(exception if known and str(exception) else repr(exception))
     if getattr(exception, "expected", False):  # the user's to mend: the line says how
         _write(error, error_size, message)
         return 0
-    trace = "".join(traceback.format_exception(exception))
+    # an exception's own lines may be a model file's: set in, none of them passes for LAMMPS's
+    lines = "".join(traceback.format_exception(exception)).splitlines()
+    trace = "\n  ".join(map(printable, lines))
     # where it does not fit, the end says what happened
     room = max(0, error_size - len(message.encode()) - 3)
     _write(error, error_size, message + "\n\n" + trace[max(0, len(trace) - room) :])

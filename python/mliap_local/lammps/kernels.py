@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,8 @@ from mliap_local.local import (
     local_mliap_energy_update,
 )
 from mliap_local.model_file import ModelFileError, read_model
+from mliap_local.model_file.errors import failure_text, file_error, printable
+from mliap_local.model_file.vetting import cache_folder
 from mliap_local.models import atomic_numbers
 
 ROUNDING = {"32bit": 2e-6, "64bit": 1e-9}
@@ -86,9 +87,13 @@ class Kernels:
         self.dtype = np.float32 if metadata.precision == "32bit" else np.float64
         self.numbers = tuple(int(number) for number in atomic_numbers(elements))
         with jax.default_device(self.device):  # the model may not know the default one
-            self.isolated_energies, readout = _reference(
-                model.functions, np.array(self.numbers), relative
-            )
+            try:
+                self.isolated_energies, readout = _reference(
+                    model.functions, np.array(self.numbers), relative
+                )
+            except Exception as error:  # JAX and XLA raise what they like
+                expected = "energies of isolated atoms"
+                raise file_error(model_file, None, expected, failure_text(error)) from error
         self._model = LocalMLIAPData(
             cutoff=Table(np.full((1,), self.cutoff)),
             init_function=model.functions.node_init,
@@ -106,7 +111,8 @@ class Kernels:
         self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=options)
         self.join = jax.jit(_joined, static_argnums=2)
         self.resize = jax.jit(_resized, static_argnums=1)
-        name = metadata.name or Path(model_file).name
+        self.model_file = model_file
+        name = printable(metadata.name or Path(model_file).name, 80)
         self.summary = (
             f"{name}: {' '.join(elements)}, cutoff {self.cutoff:g}, {metadata.precision}, "
             f"units {metadata.units}, {self.device.platform}, jax {jax.__version__}"
@@ -240,8 +246,7 @@ def _keep_compilations() -> None:
     """Let a second run start quickly, unless the user said otherwise."""
     options: Any = jax.config  # it gets its attributes at run time
     if options.jax_compilation_cache_dir is None:
-        root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(Path(root) / "mliap_local"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 

@@ -6,8 +6,9 @@ calls the kernels of `mliap_local.local` and remembers. It knows no LAMMPS and n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mliap_local.core import padding
 from mliap_local.lammps.kernels import open_kernels
 from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import LocalMLIAPCache, LocalMLIAPPatch
+from mliap_local.model_file.errors import failure_text, printable
 
 
 class Session:
@@ -80,6 +82,8 @@ class Session:
             edge_gradient: filled with dE/dr_ij, shape (n, w, 3), if wanted.
         Returns:
             The energy, and the sum of the squared energies of atoms.
+        Raises:
+            RuntimeError: JAX failed; the message names the model.
         """
         n, width = neighbour_species.shape
         self._width = padding.width_capacity(width, self._width)
@@ -106,13 +110,16 @@ class Session:
             return patch, np.asarray(sums)
 
         begins = range(0, max(n, 1), share)
-        patches, sums = zip(*self._on_threads(evaluate, begins, compiled), strict=True)
-        if keep:
-            self._cache_rows = padding.cache_capacity(n, self._cache_rows)
-            self._cache, self._scale = self._join(list(patches), np.int32(share), self._cache_rows)
-            self._proposal = None
-        energy, squares = np.sum(sums, axis=0).tolist()
-        return energy, squares
+        with _named(self._kernels.model_file):
+            patches, sums = zip(*self._on_threads(evaluate, begins, compiled), strict=True)
+            if keep:
+                self._cache_rows = padding.cache_capacity(n, self._cache_rows)
+                self._cache, self._scale = self._join(
+                    list(patches), np.int32(share), self._cache_rows
+                )
+                self._proposal = None
+            energy, squares = np.sum(sums, axis=0).tolist()
+            return energy, squares
 
     def update(
         self,
@@ -134,7 +141,7 @@ class Session:
             taken away and added, and whether it is sound: where huge messages were taken away, as
             when two overlapping atoms part, only rounding is left of a sum.
         Raises:
-            RuntimeError: no full evaluation came before.
+            RuntimeError: no full evaluation came before; JAX failed, the message names the model.
         """
         if self._cache is None:
             raise RuntimeError("update before any full evaluation; call full first")
@@ -147,12 +154,13 @@ class Session:
             self._cache = self._resize(self._cache, self._cache_rows)
         rows = changed_rows(self._kernels.numbers, packed, atom_energy is not None)
         self._count((rows.capacity, self._cache_rows))
-        patch, answer = self._update(self._cache, self._scale, rows)
-        if atom_energy is None:
-            self._proposal = patch
-        else:
-            atom_energy[:] = np.asarray(patch.cache.energies)[: len(atom_energy)]
-        energy, squares, sound = np.asarray(answer).tolist()
+        with _named(self._kernels.model_file):
+            patch, answer = self._update(self._cache, self._scale, rows)
+            energy, squares, sound = np.asarray(answer).tolist()
+            if atom_energy is None:
+                self._proposal = patch
+            else:
+                atom_energy[:] = np.asarray(patch.cache.energies)[: len(atom_energy)]
         return energy, squares, bool(sound)
 
     def _count(self, shape: Any) -> bool:
@@ -179,6 +187,18 @@ class Session:
             return first + [future.result() for future in futures]
         finally:
             wait(futures)
+
+
+@contextmanager
+def _named(model_file: str) -> Iterator[None]:
+    """What JAX raises names the model: it knows no files, and its first words often say nothing."""
+    try:
+        yield
+    except Exception as error:  # JAX and XLA raise what they like
+        raise RuntimeError(
+            f"{printable(model_file)}: expected an energy from the model, got "
+            f"{failure_text(error)}; try `mliap-local check` on it, or ask who made it for another"
+        ) from error
 
 
 def _padded(array: np.ndarray, shape: tuple[int, ...], fill: Any, dtype: Any) -> np.ndarray:

@@ -92,6 +92,23 @@ def check_functions(
     return Report((*checks, cutoff_check), smooth, energy_jump, force_jump, isolated)
 
 
+def evaluate_once(
+    functions: ModelFunctions,
+    *,
+    cutoff: float,
+    elements: tuple[str, ...],
+    precision: str,
+    vjp_order: int,
+) -> None:
+    """Evaluate one cluster, with forces where `vjp_order` allows, and judge nothing.
+
+    Raises:
+      Exception: what JAX and XLA raise.
+    """
+    probe = _Probe(functions, cutoff, elements, precision, vjp_order > 0)
+    probe.energies(*probe.cluster())
+
+
 class _Probe:
     """The model compiled for one shape: 8 atoms, and their 56 directed pairs."""
 

@@ -1,14 +1,16 @@
 """The model file: a zip of three `jax.export` programs and one JSON file. Reads, checks, writes.
 
 A file is untrusted: sizes are bounded before anything is unpacked, members are found by name and
-never written to disk, every field and signature is checked, and a program that would call out of
-StableHLO is refused. Whoever gets a `Model` from here need not check it again. Keeps no state and
+never written to disk, every field and signature is checked, a program that would call out of
+StableHLO is refused, and a file met for the first time is read and run in a process of its own
+before (`vetting`). Whoever gets a `Model` from here need not check it again. Keeps no state and
 decides nothing about physics, which `checks` does.
 
 Other programs read the same files; our additional metadata are keys that they ignore.
 """
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -24,14 +26,15 @@ import jax
 from jax import export
 
 from ..models import FAMILIES, ModelFunctions, atomic_numbers
-from .checks import Check, check_functions
+from . import vetting
+from .checks import Check, check_functions, evaluate_once
+from .errors import ModelFileError, failure_text, file_error
 from .programs import (
     DTYPES,
     PROGRAMS,
-    ModelFileError,
+    PlatformError,
     casting,
     deserialise,
-    file_error,
     require_x64,
     serialise,
 )
@@ -43,6 +46,15 @@ UNITS = ("metal", "real", "lj")
 _METADATA = "metadata.json"
 _MOST_BYTES = {_METADATA: 1 << 20, **dict.fromkeys(PROGRAMS, 1 << 28)}
 _MOST_FILE_BYTES = 1 << 30
+_MOST_MEMBERS = 1000
+
+#: Beyond, no unit makes it a distance between atoms, and squares and their inverses overflow.
+CUTOFFS = 1e-6, 1e6
+
+#: A file that does not name its elements is tried with some that most models know.
+ANY_ELEMENTS = "H", "C", "O"
+
+_ASK = "ask who made this file for another"
 
 
 class ModelCheckError(ValueError):
@@ -94,42 +106,60 @@ class Model(NamedTuple):
     message_width: int
 
 
-def read_model(path: str | PathLike, platform: str | None = None) -> Model:
+def read_model(
+    path: str | PathLike, platform: str | None = None, *, trusted: bool = False
+) -> Model:
     """Read and check a model file. The functions need at least one row in each call.
 
     Args:
       path: the zip.
       platform: where it shall run, as JAX calls it: `cpu`, `cuda`, ...; JAX's default where None.
+      trusted: True reads it here at once. Else a file that is not known yet, to this version on
+        this machine, is read and run in a child process first, which takes seconds.
 
     Raises:
       ModelFileError: anything unsound about the file; nothing half loaded remains.
     """
-    members = _read_members(path)
+    content = read_file(path)
+    return _model(path, content, platform, trusted)
+
+
+def _model(path, content: bytes, platform: str | None, trusted: bool) -> Model:
+    members = _read_members(path, content)
     metadata = _parse_metadata(path, members.pop(_METADATA))
+    require_x64(path, metadata.precision)
+    if not trusted:
+        vetting.vet(path, content, platform or export.default_export_platform())
     functions, vjp_order, d, m = deserialise(path, members, metadata.precision, platform)
     return Model(functions, metadata, vjp_order, d, m)
 
 
 def check_model(path: str | PathLike) -> list[Check]:
-    """Check a file as `read_model` does, then numerically, and against its own metadata."""
+    """Check a file as `read_model` does, then numerically, and against its own metadata.
+
+    All in this process, which a hostile file may end: `vetting.check` does it in another.
+    """
     try:
-        model = read_model(path)
+        model = read_model(path, trusted=True)
     except ModelFileError as error:
         return [Check("readable", False, str(error))]
     metadata = model.metadata
-    # A file that does not name its elements is tried with some that most models know.
-    elements = metadata.elements or ("H", "C", "O")
+    elements = metadata.elements or ANY_ELEMENTS
     detail = f"differentiable {model.vjp_order} times, elements {' '.join(elements)}" + (
         "" if metadata.elements else " (the file names none)"
     )
-    report = check_functions(
-        model.functions,
-        cutoff=metadata.cutoff,
-        elements=elements,
-        precision=metadata.precision,
-        vjp_order=model.vjp_order,
-    )
-    checks = [Check("readable", True, detail), *report.checks]
+    readable = Check("readable", True, detail)
+    try:
+        report = check_functions(
+            model.functions,
+            cutoff=metadata.cutoff,
+            elements=elements,
+            precision=metadata.precision,
+            vjp_order=model.vjp_order,
+        )
+    except Exception as error:  # JAX and XLA raise what they like
+        return [readable, Check("runs", False, failure_text(error))]
+    checks = [readable, *report.checks]
     if metadata.smooth and report.smooth is False:
         checks.append(Check("metadata", False, "smooth is true, yet the energy or force jumps"))
     relative = 1e-3 if metadata.precision == "32bit" else 1e-9
@@ -139,6 +169,46 @@ def check_model(path: str | PathLike) -> list[Check]:
             detail = f"isolated_energies has {energy!r} for {element}, the model gives {found!r}"
             checks.append(Check("metadata", False, detail))
     return checks
+
+
+def describe_model(path: str | PathLike) -> dict[str, Any]:
+    """Return what is known of a file after reading it here, for whatever platform it was made."""
+    try:
+        model = read_model(path, "cpu", trusted=True)
+    except PlatformError as error:
+        model = read_model(path, error.platforms[0], trusted=True)
+    known = {key: value for key, value in model._asdict().items() if key != "functions"}
+    return known | {"metadata": dataclasses.asdict(model.metadata), "jumps": model.metadata.jumps}
+
+
+def try_model(path: str | PathLike, content: bytes, platform: str = "cpu") -> None:
+    """Read a model file here and run it once: eight atoms, on a CPU, with forces if it has them.
+
+    Args:
+      path: for messages.
+      content: of the file.
+      platform: that a file not made for CPUs is read for; it is not run then.
+
+    Raises:
+      ModelFileError: the file is unsound, or cannot be run.
+    """
+    try:
+        model = _model(path, content, "cpu", trusted=True)
+    except PlatformError:
+        _model(path, content, platform, trusted=True)
+        return
+    metadata = model.metadata
+    try:
+        evaluate_once(
+            model.functions,
+            cutoff=metadata.cutoff,
+            elements=metadata.elements or ANY_ELEMENTS,
+            precision=metadata.precision,
+            vjp_order=model.vjp_order,
+        )
+    except Exception as error:  # JAX and XLA raise what they like
+        found = failure_text(error)
+        raise file_error(path, None, "programs that can be run", found, _ASK) from error
 
 
 def export_model(
@@ -246,14 +316,20 @@ def export_model(
         fields.setdefault("isolated_energies", report.isolated_energies)
     metadata = _validate_metadata(path, fields)
     _write_members(path, {_METADATA: json.dumps(fields, indent=2).encode(), **blobs})
+    if checks and can_run:
+        vetting.remember(Path(path).read_bytes())  # it has been run here already
     return Model(functions, metadata, *rest)
 
 
 # The zip
 
 
-def _read_members(path) -> dict[str, bytes]:
-    """Return the bytes of the four members, none larger than allowed."""
+def read_file(path: str | PathLike) -> bytes:
+    """Return the bytes of a file that may be a model file.
+
+    Raises:
+      ModelFileError: there is none, or it is larger than any model.
+    """
     path = Path(path)
     if not path.is_file():
         found = "something else" if path.exists() else "no such file"
@@ -261,7 +337,18 @@ def _read_members(path) -> dict[str, bytes]:
     if path.stat().st_size > _MOST_FILE_BYTES:
         raise file_error(path, None, f"at most {_MOST_FILE_BYTES} bytes", path.stat().st_size)
     try:
-        with zipfile.ZipFile(path) as archive:
+        return path.read_bytes()
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise file_error(path, None, "a file that can be read", found, "correct it") from error
+
+
+def _read_members(path, content) -> dict[str, bytes]:
+    """Return the bytes of the four members, none larger than allowed."""
+    if (entries := content.count(b"PK\x01\x02")) > _MOST_MEMBERS:  # before each is an object
+        raise file_error(path, None, f"a zip of at most {_MOST_MEMBERS} members", f"{entries}")
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             infos = _find_members(path, archive)
             return {name: _read_member(path, archive, info) for name, info in infos.items()}
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
@@ -274,8 +361,8 @@ def _read_members(path) -> dict[str, bytes]:
 def _remedy(path, remedy):
     """What to do; published potentials that are given as they are tell by their names."""
     for family in FAMILIES:
-        if f".{family}" in path.name.lower():
-            return f"make one of it: mliap-local convert {family} {path.name} -o model.zip"
+        if f".{family}" in Path(path).name.lower():
+            return f"make one of it: mliap-local convert {family} {Path(path).name} -o model.zip"
     return remedy
 
 
@@ -361,7 +448,9 @@ def _validate_metadata(path, fields) -> ModelMetadata:
             raise file_error(path, f"{_METADATA}: {key}", expected, value, remedy)
 
     cutoff, precision = fields.get("cutoff"), fields.get("precision")
+    least, most = CUTOFFS
     need(_is_number(cutoff) and cutoff > 0, "cutoff", "a positive finite number")
+    need(least <= cutoff <= most, "cutoff", f"a length of {least:g} to {most:g}")
     need(isinstance(precision, str) and precision in DTYPES, "precision", "32bit or 64bit")
     for key in ("name", "source", "jax_version"):
         need(isinstance(fields.get(key, ""), str), key, "text")

@@ -1,9 +1,10 @@
 """The three programs of a model file: JAX functions to bytes and back, by `jax.export`.
 
 What comes back has been checked: readable by this JAX, made for the platform, the signatures agree
-with each other and with the precision, nothing in it calls out of StableHLO. XLA's own parser runs
-before that can be seen and does not survive every byte that somebody may put there on purpose: take
-models from people you trust. Knows nothing of zips and of physics, evaluates nothing.
+with each other and with the precision, widths are bounded, nothing in it calls out of StableHLO.
+XLA's own parser runs before that can be seen and does not survive every byte that somebody may put
+there on purpose: what nobody vouches for is read in a process of its own first, see `vetting`.
+Knows nothing of zips and of physics, evaluates nothing.
 """
 
 import re
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from jax import export
 
 from ..models import ModelFunctions
+from .errors import ModelFileError, failure_text, file_error
 
 #: Members of the zip that hold a program.
 PROGRAMS = ("node_init.jax", "edge.jax", "readout.jax")
@@ -33,30 +35,21 @@ _RANK_REMEDIES = {
     "readout.jax": "return one number for each atom, values[:, 0] or values.sum(axis=1)",
 }
 
-# Calls out of StableHLO that only compute: shape checks and linear algebra. Anything else, a Python
-# callback above all, has no business in a model file.
-_HARMLESS_CALLS = re.compile(
-    r"shape_assertion|Sharding|stablehlo\.dynamic_\w+|(lapack|cusolver|cublas|hipsolver|hipblas)_\w+"
-)
+#: A row of an embedding or of messages is kept for each atom: no model known needs a tenth of this.
+MOST_COLUMNS = {"embedding": 1 << 12, "message": 1 << 16}
+
+# The one call out of StableHLO that a model may make, written as MLIR prints it, in no other way:
+# the check of a shape, gone when XLA compiles. All others run native code on operands that the file
+# describes: a Python callback, or LAPACK, which believes in any shapes.
+_SHAPE_ASSERTION = "custom_call @shape_assertion("
 
 
-class ModelFileError(ValueError):
-    """A model file that cannot be used; the message names file and member, says what was expected
-    and what was found, and what to do."""
+class PlatformError(ModelFileError):
+    """A program that was exported for `platforms`, not for the one it shall run on."""
 
-    expected = True  #: the message says all: LAMMPS's log needs no traceback
-
-
-def file_error(
-    path: Any, member: str | None, expected: str, found: Any, remedy: str = ""
-) -> ModelFileError:
-    """Make the error; what a file says is quoted, cut, and cannot disturb a terminal."""
-    found = found if isinstance(found, str) else repr(found)
-    found = "".join(c if c.isprintable() else " " for c in found[:160])
-    where = f"{path}: {member}" if member else f"{path}"
-    return ModelFileError(
-        f"{where}: expected {expected}, found {found}" + (f"; {remedy}" if remedy else "")
-    )
+    def __init__(self, message: str, platforms: Sequence[str]):
+        super().__init__(message)
+        self.platforms = tuple(platforms)
 
 
 def require_x64(path: Any, precision: str) -> None:
@@ -178,7 +171,8 @@ def _deserialise(path, name, blob, platform):
     if platform not in exported.platforms:
         remedy = "export the model again for this platform too, or run it where it can"
         found = f"an export for {', '.join(exported.platforms)}"
-        raise file_error(path, name, f"an export for {platform}", found, remedy)
+        message = str(file_error(path, name, f"an export for {platform}", found, remedy))
+        raise PlatformError(message, exported.platforms or (platform,))
     if exported.nr_devices != 1:
         raise file_error(path, name, "an export for one device", f"{exported.nr_devices} devices")
     return exported
@@ -201,6 +195,10 @@ def _widths(path, node_init, edge, readout, precision) -> tuple[int, int]:
         if aval.shape[1] != expected:
             wanted = f"argument {argument} of width {expected}, {meaning}"
             raise file_error(path, member, wanted, f"width {aval.shape[1]}")
+    for member, what, width in (("node_init.jax", "embedding", d), ("edge.jax", "message", m)):
+        if width > MOST_COLUMNS[what]:
+            wanted = f"{what}s of at most {MOST_COLUMNS[what]} columns"
+            raise file_error(path, member, wanted, str(width), "make them narrower")
     return d, m
 
 
@@ -248,23 +246,25 @@ def _check_program(path, name, exported) -> int:
             text = program.mlir_module()
             derivative = program.vjp() if order < 2 and program.has_vjp() else None
         except Exception as error:  # MLIR and flatbuffers raise what they like
-            found = f"{type(error).__name__}: {error}"
+            found = failure_text(error)
             raise file_error(path, name, "a StableHLO program", found, _READABLE) from error
         effects = map(str, (*program.ordered_effects, *program.unordered_effects))
         targets = [t for line in text.splitlines() for t in _calls_out(line)]
         for target in (*targets, *effects):
-            if not _HARMLESS_CALLS.fullmatch(target):
-                remedy = "export the model without callbacks or custom kernels"
-                raise file_error(path, name, "StableHLO that only computes", target, remedy)
+            remedy = "export the model without callbacks, custom kernels and linear algebra"
+            raise file_error(path, name, "StableHLO that only computes", target, remedy)
         if derivative is None:
             return order
         order, program = order + 1, derivative
 
 
 def _calls_out(line):
-    """Name what one line of a program calls outside of it; text in attributes may be counted too,
-    which errs on the safe side."""
+    """Name what one line of a program calls outside of it, shape assertions left out; text in
+    attributes may be counted too, which errs on the safe side."""
+    line = line.replace(_SHAPE_ASSERTION, "")
     if "custom_call" in line:
-        names = re.findall(r'custom_call @"?([^"(]+)|call_target_name = "([^"]*)"', line)
-        return [one or other for one, other in names] or [line.strip()]
+        names = re.findall(
+            r'custom_call @(?:"([^"]*)"|([^\s"(]+))|call_target_name = "([^"]*)"', line
+        )
+        return ["".join(name) for name in names] or [line.strip()]
     return re.findall(r"stablehlo\.(?:infeed|outfeed|send|recv)\b", line)
