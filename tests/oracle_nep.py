@@ -50,11 +50,9 @@ RANDOM = {
         "nep4_zbl", "Cu O", "zbl 1 2.2 0.62", "5 4.2 4.6 3.5 90 90", l_max="3 0 1"
     ),
     "flexible ZBL, four elements": Header("nep4_zbl", "C Si W H", "zbl 0 0", l_max="2 2 1"),
-    "all couplings": Header(elements="Si", l_max="5 2 1 1 1 1 1", n_max="1 1"),
-    "l 8, seven elements": Header(
-        elements="Li Be B N F Na Mg", cutoff="4.5 3.5 9 9", l_max="8 0 0", n_max="1 1"
-    ),
-    "NEP3, two elements": Header("nep3", "Fe Cr", l_max="1 0 0"),
+    "all couplings, l 8": Header(elements="Si", l_max="8 2 1 1 1 1 1", n_max="1 0"),
+    "seven elements, no angles": Header(elements="Li Be B N F Na Mg", l_max="0 0 0"),
+    "NEP3, two elements": Header("nep3", "Fe Cr", l_max="1 0 0", n_max="2 1"),
     "NEP5, ZBL, two elements": Header("nep5_zbl", "Ga N", "zbl 0.9 1.8", l_max="4 2 1"),
 }
 

@@ -219,7 +219,7 @@ def read_nep(path: str | PathLike) -> NepPotential:
     )
 
 
-def _read_kind(lines):
+def _read_kind(lines: Lines):
     """Read version, elements and the numbers of a line `zbl`."""
     words = lines.words("a line such as `nep4 2 Pd H`")
     match = re.fullmatch(r"nep([345])(_zbl)?(_\w+)?", words[0])
@@ -362,28 +362,34 @@ def nep(potential: NepPotential) -> ModelFunctions:
 
 def _edge(p):
     n = len(p.elements)
-    n_radial, n_angular = p.radial.shape[2], p.angular.shape[2]
-    n_lm = p.l_max * (p.l_max + 2)
+    columns = _Columns.of(p)
     cutoffs = np.stack(
         [np.add.outer(c, c) / 2 for c in (p.radial_cutoffs, p.angular_cutoffs)], axis=-1
     )
     harmonics = _harmonics(p.l_max)
 
-    def of_pair(table, pair):  # [n, n, c] -> [c, e], or [c, 1] where all pairs have the same
+    def of_pair(table, pair, dtype):
+        """[n, n, c] -> c times [e], or [1] where all pairs have the same."""
         table = np.asarray(table).reshape(n * n, -1)
         if np.all(table == table[0]):
-            return jnp.asarray(table[0], pair.dtype)[:, None]
-        return jnp.asarray(table, pair.dtype)[pair.place].T
+            return list(jnp.asarray(table[0], dtype)[:, None])
+        return list(jnp.asarray(table, dtype)[pair].T)
 
-    def radial(table, pair, *functions):
-        """[n, n, q, k] and several [k, e] -> as many [q, e]."""
-        if n == 1:
-            return [jnp.asarray(table[0, 0], f.dtype) @ f for f in functions]
+    def radial(table, pair, basis):
+        """[n, n, q, k] and k times [e] -> q times [e]."""
+        basis, count = jax.lax.optimization_barrier(jnp.stack(basis)), table.shape[2]
         if n * n <= _MOST_PAIRS_MASKED:
-            flat = jnp.asarray(np.moveaxis(table, 2, 0).reshape(table.shape[2], -1), pair.dtype)
-            return [flat @ (pair.mask[:, None] * f).reshape(-1, f.shape[1]) for f in functions]
-        c = jnp.asarray(table.reshape(n * n, *table.shape[2:]), pair.dtype)[pair.place]
-        return [jnp.einsum("eqk,ke->qe", c, f) for f in functions]
+            # Of all pairs, and then one is taken: a matrix product is faster than a look-up.
+            flat = jnp.asarray(table.reshape(n * n * count, -1), basis.dtype) @ basis
+            rows = []
+            for q in range(count):
+                row = flat[q]
+                for k in range(1, n * n):
+                    row = jnp.where(pair == k, flat[k * count + q], row)
+                rows.append(row)
+            return rows
+        c = jnp.asarray(table.reshape(n * n, count, -1), basis.dtype)[pair]
+        return list(jnp.einsum("eqk,ke->qe", c, basis))
 
     def geometry(h_i, h_j, r_ij):
         i, j = (jnp.round(h[:, 0]).astype(jnp.int32) for h in (h_i, h_j))
@@ -393,20 +399,44 @@ def _edge(p):
         # gradient of a branch that is not taken must be finite too.
         valid = (square > 0) & (i >= 0) & (j >= 0)
         r = jnp.sqrt(jnp.where(valid, square, p.cutoff**2))
-        pair = _Pair.make(jnp.where(valid, i * n + j, 0), n * n, r.dtype)
+        pair = jnp.where(valid, i * n + j, 0)
         return pair, r, (x / r, y / r, z / r)
+
+    def factors(pair, r, unit):
+        """Angular and other radial functions and harmonics, [rows, e] each."""
+        r_radial, r_angular = of_pair(cutoffs, pair, r.dtype)
+        others = radial(p.radial, pair, _chebyshev(r, r_radial, p.radial.shape[3])[0])
+        a = radial(p.angular, pair, _chebyshev(r, r_angular, p.angular.shape[3])[0])
+        if p.zbl is not None:
+            others.append(_zbl(r, of_pair(p.zbl, pair, r.dtype))[0])
+        return tuple(map(_stack, (a, _spherical(harmonics, unit), others)))
+
+    def pull_factors(pair, r, unit, adjoint):
+        """dE/dr, and dE/dY as rows; adjoint [m, e]."""
+        of_angular, of_others = columns.split(adjoint)
+        r_radial, r_angular = of_pair(cutoffs, pair, r.dtype)
+        slopes = radial(p.radial, pair, _chebyshev(r, r_radial, p.radial.shape[3])[1])
+        if p.zbl is not None:
+            slopes.append(_zbl(r, of_pair(p.zbl, pair, r.dtype))[1])
+        along = _dot(slopes, of_others)
+        f, df = _chebyshev(r, r_angular, p.angular.shape[3])
+        a, da = radial(p.angular, pair, f), radial(p.angular, pair, df)
+        y = _spherical(harmonics, unit)
+        if harmonics:
+            along += _dot(da, [_dot(y, row) for row in of_angular])
+        return along, [_dot(a, [row[k] for row in of_angular]) for k in range(len(y))]
+
+    def pull_vector(r, unit, along, of_y):
+        """The gradient, x, y, z, [e] each."""
+        across = _spherical_pull(harmonics, unit, of_y)
+        # unit = r_ij / r: what is along r_ij does not turn it
+        along = along - _dot(unit, across) / r
+        return [along * u + c / r for u, c in zip(unit, across, strict=True)]
 
     @jax.custom_vjp
     def edge(h_i, h_j, r_ij):
-        pair, r, unit = geometry(h_i, h_j, r_ij)
-        r_radial, r_angular = of_pair(cutoffs, pair)
-        (g,) = radial(p.radial, pair, _chebyshev(r, r_radial, p.radial.shape[3])[0])
-        (a,) = radial(p.angular, pair, _chebyshev(r, r_angular, p.angular.shape[3])[0])
-        y = jnp.stack(_spherical(harmonics, unit)) if n_lm else jnp.zeros((0, *r.shape), r.dtype)
-        rows = [g, (a[:, None] * y).reshape(n_angular * n_lm, -1)]
-        if p.zbl is not None:
-            rows.append(_zbl(r, of_pair(p.zbl, pair))[0][None])
-        return jnp.concatenate(rows).T  # -> [e, m]
+        place = geometry(h_i, h_j, r_ij)
+        return columns.message(*_kept(jnp.any(place[1] < p.cutoff), factors, *place))  # -> [e, m]
 
     def forward(h_i, h_j, r_ij):
         return edge(h_i, h_j, r_ij), (h_i, h_j, r_ij)
@@ -414,41 +444,62 @@ def _edge(p):
     def backward(inputs, adjoint):
         h_i, h_j, r_ij = inputs
         pair, r, unit = geometry(h_i, h_j, r_ij)
-        adjoint = adjoint.T  # -> [m, e]
-        r_radial, r_angular = of_pair(cutoffs, pair)
-        _, df = _chebyshev(r, r_radial, p.radial.shape[3])
-        (dg,) = radial(p.radial, pair, df)
-        along = jnp.sum(dg * adjoint[:n_radial], axis=0)  # dE/dr
-        across = (jnp.zeros_like(r),) * 3
-        if n_lm:
-            f, df = _chebyshev(r, r_angular, p.angular.shape[3])
-            a, da = radial(p.angular, pair, f, df)
-            of_angular = adjoint[n_radial : n_radial + n_angular * n_lm]
-            of_angular = of_angular.reshape(n_angular, n_lm, -1)
-            y = jnp.stack(_spherical(harmonics, unit))
-            along += jnp.sum(da * jnp.sum(of_angular * y, axis=1), axis=0)
-            across = _spherical_pull(harmonics, unit, jnp.sum(of_angular * a[:, None], axis=0))
-        if p.zbl is not None:
-            along += _zbl(r, of_pair(p.zbl, pair))[1] * adjoint[-1]
-        # unit = r_ij / r: what is along r_ij does not turn it
-        along -= sum(u * c for u, c in zip(unit, across, strict=True)) / r
-        gradient = [along * u + c / r for u, c in zip(unit, across, strict=True)]
+        near = jnp.any(r < p.cutoff)
+        along, of_y = _kept(near, pull_factors, pair, r, unit, adjoint.T)
+        gradient = _kept(near, pull_vector, r, unit, along, of_y)
         return jnp.zeros_like(h_i), jnp.zeros_like(h_j), jnp.stack(gradient, axis=1)
 
     edge.defvjp(forward, backward)
     return edge
 
 
-class _Pair(NamedTuple):
-    """Which pair of elements an edge has."""
+def _kept(condition, function, *arguments):
+    """Return function(*arguments), or zeros where the condition does not hold.
 
-    place: Any  # [e]
-    mask: Any  # [pairs, e], 1 or 0
-    dtype: Any
+    What a branch returns is in memory, once: XLA fuses all else, and computes what is used by many
+    again in each use.
+    """
+
+    def zeros(*arguments):
+        return jax.tree.map(
+            lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, *arguments)
+        )
+
+    return jax.lax.cond(condition, function, zeros, *arguments)
+
+
+def _stack(rows):
+    return jnp.stack(rows) if rows else jnp.zeros((0, 1))
+
+
+def _dot(one, other):
+    """Sum of products, term by term: rows of edges stay in registers."""
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+class _Columns(NamedTuple):
+    """How a message is laid out: harmonics of each angular function, then the others."""
+
+    n_angular: int
+    n_lm: int
+    n_others: int  # radial functions, ZBL
 
     @classmethod
-    def make(cls, place, n_pairs, dtype):
-        return cls(place, (place == np.arange(n_pairs)[:, None]).astype(dtype), dtype)
+    def of(cls, p):
+        return cls(
+            p.angular.shape[2], p.l_max * (p.l_max + 2), p.radial.shape[2] + (p.zbl is not None)
+        )
+
+    def message(self, a, y, others):
+        """[n_angular, e], [n_lm, e], [n_others, e] to [e, m]."""
+        products = (a[:, None] * y).reshape(self.n_angular * self.n_lm, others.shape[1])
+        return jnp.concatenate([products, others]).T
+
+    def split(self, rows):
+        """[m, n] to rows [n] of angular, [n_angular][n_lm], and the others."""
+        starts = range(0, self.n_angular * self.n_lm, max(self.n_lm, 1))
+        angular = [[rows[start + k] for k in range(self.n_lm)] for start in starts]
+        return angular, [rows[k - self.n_others] for k in range(self.n_others)]
 
 
 def _switch(t):
@@ -491,7 +542,7 @@ def _chebyshev(r, cutoff, count):
         0.5 * (d * dx * switch + (v + 1) * slope)
         for v, d in zip(polynomials[1:count], slopes[1:count], strict=True)
     ]
-    return jnp.stack(values), jnp.stack(derivatives)
+    return values, derivatives
 
 
 def _zbl(r, parameters):
@@ -539,7 +590,7 @@ def _in_z(z, polynomial):
 
 def _spherical(harmonics, unit):
     """Harmonics at unit vectors: a row [e] for m = 0, then two for each m, cosine and sine."""
-    turns = _turns(unit, max(m for m, _ in harmonics))
+    turns = _turns(unit, max((m for m, _ in harmonics), default=0))
     rows = []
     for m, polynomial in harmonics:
         value = _in_z(unit[2], polynomial)
@@ -549,7 +600,7 @@ def _spherical(harmonics, unit):
 
 def _spherical_pull(harmonics, unit, adjoint):
     """The gradient with respect to the unit vectors as if their three components were free."""
-    turns = _turns(unit, max(m for m, _ in harmonics))
+    turns = _turns(unit, max((m for m, _ in harmonics), default=0))
     row, gradient = 0, [jnp.zeros_like(unit[0])] * 3
     for m, polynomial in harmonics:
         slope = np.polynomial.polynomial.polyder(polynomial).tolist() if len(polynomial) > 1 else []
@@ -571,25 +622,21 @@ def _spherical_pull(harmonics, unit, adjoint):
 
 def _readout(p):
     n = len(p.elements)
-    n_radial, n_angular = p.radial.shape[2], p.angular.shape[2]
-    n_lm = p.l_max * (p.l_max + 2)
+    n_radial, columns = p.radial.shape[2], _Columns.of(p)
     neurons, dim = p.first.shape[1:]
     couplings = [_coupling(*_COUPLINGS[name]) for name in p.couplings]
-    # sums of squares, l slowest as in the file: [n_angular * n_lm, l_max * n_angular]
-    squares = np.zeros((n_angular, n_lm, p.l_max, n_angular))
-    for degree in range(1, p.l_max + 1):
-        for q in range(n_angular):
-            squares[q, degree**2 - 1 : (degree + 1) ** 2 - 1, degree - 1, q] = 1
-    squares = squares.reshape(n_angular * n_lm, -1)
 
     def invariants(messages):
-        angular = messages[:, n_radial : n_radial + n_angular * n_lm]
-        parts = [messages[:, :n_radial], (angular * angular) @ jnp.asarray(squares, angular.dtype)]
-        if couplings:
-            s = jnp.moveaxis(angular.reshape(-1, n_angular, n_lm), 2, 0)  # -> [lm, n, q]
-            for terms in couplings:
-                parts.append(sum(c * math.prod(s[k] for k in places) for places, c in terms))
-        return jnp.concatenate(parts, axis=1)  # -> [n, dim]
+        angular, others = columns.split(messages.T)
+        rows = others[:n_radial]
+        for degree in range(1, p.l_max + 1):
+            places = slice(degree**2 - 1, (degree + 1) ** 2 - 1)
+            rows += [_dot(s[places], s[places]) for s in angular]
+        for terms in couplings:
+            rows += [
+                sum(c * math.prod(s[k] for k in places) for places, c in terms) for s in angular
+            ]
+        return jnp.stack(rows, axis=1), others[-1]  # -> [n, dim], [n]
 
     def hidden(place, q):
         """Sums of the first layer, [n, neurons]."""
@@ -606,13 +653,30 @@ def _readout(p):
         i = jnp.round(h[:, 0]).astype(jnp.int32)
         place = jnp.maximum(i, 0)
         bias, last, shift = (jnp.asarray(a, h.dtype)[place] for a in (p.bias, p.last, p.shift))
-        outputs = jnp.tanh(hidden(place, invariants(messages)) - bias)
+        q, zbl = invariants(messages)
+        outputs = jnp.tanh(hidden(place, q) - bias)
         energy = jnp.sum(last * outputs, axis=1) - shift
         if p.zbl is not None:
-            energy = energy + messages[:, -1]
+            energy = energy + zbl
         return jnp.where(i >= 0, energy, 0)  # -> [n]
 
-    return readout
+    @jax.custom_vjp
+    def kept(h, messages):
+        return readout(h, messages)
+
+    def forward(h, messages):
+        return readout(h, messages), (h, messages)
+
+    def backward(inputs, adjoint):
+        def pull(h, messages, adjoint):
+            return jax.vjp(lambda m: readout(h, m), messages)[1](adjoint)[0]
+
+        h, messages = inputs
+        gradient = _kept(jnp.any(h[:, 0] >= 0), pull, h, messages, adjoint)
+        return jnp.zeros_like(h), gradient
+
+    kept.defvjp(forward, backward)
+    return kept
 
 
 def _coupling(degrees, factor):
