@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 FAMILIES = {
     "eam": "embedded-atom tables in setfl format",
     "lj": "Lennard-Jones 12-6, one element",
+    "nep": "neuroevolution potentials, NEP3 to NEP5, in the format of GPUMD",
 }
 
 #: Largest atomic number; node-init functions take 0 (no element) to this.
