@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 FAMILIES = {
     "eam": "embedded-atom tables in setfl format",
     "lj": "Lennard-Jones 12-6, one element",
+    "snap": "SNAP, linear and quadratic, several elements, with ZBL",
 }
 
 #: Largest atomic number; node-init functions take 0 (no element) to this.

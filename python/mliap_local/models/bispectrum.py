@@ -1,0 +1,241 @@
+"""Bispectrum components of a neighbourhood without Wigner matrices or Clebsch-Gordan coefficients.
+
+A neighbour is a unit quaternion q with a strength f, and
+
+    rho_j(g) = sum_neighbours f chi_j(g . q)           chi_j: Chebyshev polynomials, second kind
+    B_{j1 j2 j} = (j + 1) integral over the unit quaternions g of rho_j1 rho_j2 rho_j
+
+because chi_j(g . q) is the trace of D_j(g)^H D_j(q), and the trace of a product of three D's
+integrates to the Clebsch-Gordan coefficients. Polynomials of bounded degree integrate exactly with
+a few hundred points g. The chi_j(g . q) of one parity are linear in the monomials of q of one degree:
+a message is these monomials, and everything that is not linear in it waits for the sum.
+
+Source of the components: A. P. Bartok, M. C. Payne, R. Kondor, G. Csanyi, Phys. Rev. Lett. 104,
+136403 (2010). Pure; knows neither distances nor elements. Arrays of edges have the edges last, so
+that each operation runs along them; those of atoms have the atoms first.
+"""
+
+import itertools
+from collections.abc import Sequence
+from math import comb
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+def triples(order: int) -> list[tuple[int, int, int]]:
+    """Return the (j1, j2, j) of the components up to 2J = `order`, as LAMMPS has them in turn."""
+    return [
+        (j1, j2, j)
+        for j1 in range(order + 1)
+        for j2 in range(j1 + 1)
+        for j in range(j1 - j2, min(order, j1 + j2) + 1, 2)
+        if j >= j1
+    ]
+
+
+def degrees(order: int) -> tuple[int, ...]:
+    """Return the degrees of the monomials: one of each parity."""
+    return (order, order - 1) if order else (0,)
+
+
+def width(order: int) -> int:
+    """Return the number of monomials."""
+    return sum(comb(degree + 3, 3) for degree in degrees(order))
+
+
+# The monomials of one neighbour, and their adjoint
+
+
+def monomials(q: Sequence[Array], strength: Array, order: int) -> Array:
+    """Return `strength` times the monomials of the four components of q, [width, e].
+
+    The first degree of `degrees` before the second; of each, x^(p-k) y^k z^(d-p-l) w^l with p
+    slowest and l fastest.
+    """
+    first, second = _powers(q[0], q[1], order), _powers(q[2], q[3], order)
+    first = [strength * power for power in first]
+    first, second = jax.lax.optimization_barrier((first, second))
+    products = [
+        (first[p][:, None] * second[degree - p]).reshape(-1, *strength.shape)
+        for degree in degrees(order)
+        for p in range(degree + 1)
+    ]
+    return jnp.concatenate(products)
+
+
+def monomials_adjoint(
+    q: Sequence[Array], strength: Array, cotangent: Array, order: int
+) -> tuple[list[Array], Array]:
+    """Return what `cotangent` [width, e] makes of the components of q, four [e], and of strength.
+
+    The polynomial `sum cotangent * monomials` is differentiated by its two factors first: JAX's own
+    adjoint of the products and powers takes several times as long.
+    """
+    first, second = _powers(q[0], q[1], order), _powers(q[2], q[3], order)
+    first, second = jax.lax.optimization_barrier((first, second))
+    by_first: list[Array] = [jnp.zeros_like(power) for power in first]
+    by_second: list[Array] = [jnp.zeros_like(power) for power in second]
+    start = 0
+    for degree in degrees(order):
+        for p in range(degree + 1):
+            rows, columns = p + 1, degree - p + 1
+            part = cotangent[start : start + rows * columns].reshape(rows, columns, -1)
+            start += rows * columns
+            other = second[degree - p]
+            by_first[p] += sum(part[:, k] * other[k] for k in range(columns))
+            by_second[degree - p] += sum(part[k] * first[p][k] for k in range(rows))
+    by_first, by_second = jax.lax.optimization_barrier((by_first, by_second))
+    value = sum(jnp.sum(a * b, axis=0) for a, b in zip(first, by_first, strict=True))
+    slopes = [*_slopes(first, by_first), *_slopes(second, by_second)]
+    return [strength * slope for slope in slopes], jnp.asarray(value)
+
+
+def _powers(x: Array, y: Array, degree: int) -> list[Array]:
+    """Return x^p, x^(p-1) y, ..., y^p, [p + 1, e], for each p up to `degree`."""
+    powers = [jnp.ones_like(x)[None]]
+    for _ in range(degree):
+        last = powers[-1]
+        powers.append(jnp.concatenate([last * x, last[-1:] * y]))
+    return powers
+
+
+def _slopes(powers, cotangents):
+    """Return the derivatives by x and y of sum cotangents * powers."""
+    x, y = jnp.zeros_like(powers[0][0]), jnp.zeros_like(powers[0][0])
+    for p in range(1, len(powers)):
+        for k in range(p):
+            x += (p - k) * powers[p - 1][k] * cotangents[p][k]
+            y += (k + 1) * powers[p - 1][k] * cotangents[p][k + 1]
+    return x, y
+
+
+# Sums over neighbours to components
+
+
+class Grid(NamedTuple):
+    """Constants of one order: n_g points, and the monomials in two steps.
+
+    The monomials of a degree become as many coefficients, (j + 1)^2 of them for each j of its
+    parity, and those become rho_j at the points; the two steps cost less than one.
+    """
+
+    order: int
+    weights: np.ndarray  #: [n_g]
+    #: for each degree, [monomials, coefficients]
+    to_coefficients: list[np.ndarray]
+    #: for each j, [(j + 1)^2, n_g]
+    to_points: list[np.ndarray]
+    #: for each j: which of the degrees, and which of its coefficients
+    places: list[tuple[int, slice]]
+    alone: np.ndarray  #: [width]: monomials of q = (1, 0, 0, 0), which the atom itself adds
+
+
+def grid(order: int) -> Grid:
+    """Make the constants.
+
+    The matrix from monomials to rho_j has rank (j + 1)^2; its singular vectors are the two steps.
+    """
+    points, weights = _points(order)
+    to_coefficients, alone = [], []
+    to_points: list[np.ndarray] = [np.empty(0)] * (order + 1)
+    places: list[tuple[int, slice]] = [(0, slice(0))] * (order + 1)
+    for which, degree in enumerate(degrees(order)):
+        exponents = np.array(_exponents(degree))
+        steps, start = [], 0
+        for j in range(degree % 2, degree + 1, 2):
+            u, s, vt = np.linalg.svd(_character(points, exponents, j), full_matrices=False)
+            rank = (j + 1) ** 2
+            steps.append(vt[:rank].T)
+            to_points[j] = (u[:, :rank] * s[:rank]).T
+            places[j] = (which, slice(start, start + rank))
+            start += rank
+        to_coefficients.append(np.concatenate(steps, axis=1))
+        alone.append((exponents[:, 0] == degree).astype(float))
+    return Grid(order, weights, to_coefficients, to_points, places, np.concatenate(alone))
+
+
+def _exponents(degree):
+    return [
+        (p - k, k, degree - p - l, l)
+        for p in range(degree + 1)
+        for k in range(p + 1)
+        for l in range(degree - p + 1)
+    ]
+
+
+def _character(points, exponents, j):
+    """Return the matrix [n_g, monomials] of chi_j(g . q) for |q| = 1 in monomials of one degree.
+
+    chi_j(x) = sum_k (-1)^k C(j - k, k) (2 x)^(j - 2 k), each term made of the full degree by powers
+    of |q|^2 = 1.
+    """
+    degree = int(exponents[0].sum())
+    factorial = np.cumprod([1, *range(1, degree + 1)]).astype(float)
+    matrix = np.zeros((len(points), len(exponents)))
+    for k in range(j // 2 + 1):
+        power, squares = j - 2 * k, k + (degree - j) // 2
+        for halves in itertools.product(range(squares + 1), repeat=4):
+            if sum(halves) != squares:
+                continue
+            rest = exponents - 2 * np.array(halves)
+            use = np.flatnonzero(np.all(rest >= 0, axis=1))
+            rest = rest[use]
+            count = factorial[squares] / np.prod(factorial[list(halves)])
+            count = count * factorial[power] / np.prod(factorial[rest], axis=1)
+            values = np.prod(points[:, None] ** rest, axis=2)
+            matrix[:, use] += (-1) ** k * comb(j - k, k) * 2**power * count * values
+    return matrix
+
+
+def _points(order):
+    """Return unit quaternions [n_g, 4] and weights that integrate even polynomials of degree 3 x
+    `order` exactly.
+
+    q = (cos t e^ia, sin t e^ib): Gauss-Legendre in cos^2 t, equal steps in a + b and a - b. A point
+    stands for its opposite too.
+    """
+    half = 3 * order // 2
+    nodes, weights = np.polynomial.legendre.leggauss(half // 2 + 1)
+    turns = 2 * np.pi * np.arange(half + 1) / (half + 1)
+    square, s, d = (a.ravel() for a in np.meshgrid((nodes + 1) / 2, turns, turns, indexing="ij"))
+    a, b = (s + d) / 2, (s - d) / 2
+    cos, sin = np.sqrt(square), np.sqrt(1 - square)
+    points = np.stack([cos * np.cos(a), cos * np.sin(a), sin * np.cos(b), sin * np.sin(b)], axis=1)
+    return points, np.repeat(weights / 2, len(turns) ** 2) / len(turns) ** 2
+
+
+def coefficients(grid: Grid, sums: Array) -> list[Array]:
+    """Return the coefficients of each degree, [n, coefficients], from sums of monomials [n, width]."""
+    parts, start = [], 0
+    for matrix in grid.to_coefficients:
+        parts.append(sums[:, start : start + len(matrix)] @ jnp.asarray(matrix, sums.dtype))
+        start += len(matrix)
+    return parts
+
+
+def densities(grid: Grid, sums: Array) -> list[Array]:
+    """Return rho_j at the points, [n, n_g] for each j, from sums of monomials [n, width]."""
+    parts = coefficients(grid, sums)
+    return [
+        parts[which][:, place] @ jnp.asarray(matrix, sums.dtype)
+        for matrix, (which, place) in zip(grid.to_points, grid.places, strict=True)
+    ]
+
+
+def densities_adjoint(grid: Grid, cotangents: Sequence[Array]) -> Array:
+    """Return what the cotangents of `densities`, [n, n_g] for each j, make of the sums."""
+    dtype = cotangents[0].dtype
+    parts = [[] for _ in grid.to_coefficients]
+    for cotangent, matrix, (which, _) in zip(cotangents, grid.to_points, grid.places, strict=True):
+        parts[which].append(cotangent @ jnp.asarray(matrix.T, dtype))
+    return jnp.concatenate(
+        [
+            jnp.concatenate(part, axis=1) @ jnp.asarray(matrix.T, dtype)
+            for part, matrix in zip(parts, grid.to_coefficients, strict=True)
+        ],
+        axis=1,
+    )
