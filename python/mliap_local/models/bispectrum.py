@@ -15,7 +15,6 @@ Source of the components: A. P. Bartok, M. C. Payne, R. Kondor, G. Csanyi, Phys.
 that each operation runs along them; those of atoms have the atoms first.
 """
 
-import itertools
 from collections.abc import Sequence
 from math import comb
 from typing import NamedTuple
@@ -143,18 +142,17 @@ def grid(order: int) -> Grid:
     to_coefficients, alone = [], []
     to_points: list[np.ndarray] = [np.empty(0)] * (order + 1)
     places: list[tuple[int, slice]] = [(0, slice(0))] * (order + 1)
+    characters = _characters(points, order)
     for which, degree in enumerate(degrees(order)):
-        exponents = np.array(_exponents(degree))
         steps, start = [], 0
         for j in range(degree % 2, degree + 1, 2):
-            u, s, vt = np.linalg.svd(_character(points, exponents, j), full_matrices=False)
-            rank = (j + 1) ** 2
-            steps.append(vt[:rank].T)
-            to_points[j] = (u[:, :rank] * s[:rank]).T
+            matrix, rank = characters[j], (j + 1) ** 2
+            steps.append(np.linalg.eigh(matrix.T @ matrix)[1][:, -rank:])
+            to_points[j] = (matrix @ steps[-1]).T
             places[j] = (which, slice(start, start + rank))
             start += rank
         to_coefficients.append(np.concatenate(steps, axis=1))
-        alone.append((exponents[:, 0] == degree).astype(float))
+        alone.append([float(exponents[0] == degree) for exponents in _exponents(degree)])
     return Grid(order, weights, to_coefficients, to_points, places, np.concatenate(alone))
 
 
@@ -167,28 +165,41 @@ def _exponents(degree):
     ]
 
 
-def _character(points, exponents, j):
-    """Return the matrix [n_g, monomials] of chi_j(g . q) for |q| = 1 in monomials of one degree.
+def _characters(points, order):
+    """Return, for each j, the matrix [n_g, monomials] of chi_j(g . q) for |q| = 1.
 
-    chi_j(x) = sum_k (-1)^k C(j - k, k) (2 x)^(j - 2 k), each term made of the full degree by powers
-    of |q|^2 = 1.
+    chi_{j+1}(x) = 2 x chi_j(x) - chi_{j-1}(x), homogeneous by factors |q|^2 = 1; in the end of the
+    degree of their parity.
     """
-    degree = int(exponents[0].sum())
-    factorial = np.cumprod([1, *range(1, degree + 1)]).astype(float)
-    matrix = np.zeros((len(points), len(exponents)))
-    for k in range(j // 2 + 1):
-        power, squares = j - 2 * k, k + (degree - j) // 2
-        for halves in itertools.product(range(squares + 1), repeat=4):
-            if sum(halves) != squares:
-                continue
-            rest = exponents - 2 * np.array(halves)
-            use = np.flatnonzero(np.all(rest >= 0, axis=1))
-            rest = rest[use]
-            count = factorial[squares] / np.prod(factorial[list(halves)])
-            count = count * factorial[power] / np.prod(factorial[rest], axis=1)
-            values = np.prod(points[:, None] ** rest, axis=2)
-            matrix[:, use] += (-1) ** k * comb(j - k, k) * 2**power * count * values
-    return matrix
+    places = [
+        {exponents: place for place, exponents in enumerate(_exponents(degree))}
+        for degree in range(order + 2)
+    ]
+
+    def times_component(matrix, degree, axis):
+        step = np.eye(4, dtype=int)[axis]
+        result = np.zeros((len(matrix), len(places[degree + 1])))
+        result[:, [places[degree + 1][tuple(e + step)] for e in places[degree]]] = matrix
+        return result
+
+    def times_square(matrix, degree):
+        return sum(
+            times_component(times_component(matrix, degree, axis), degree + 1, axis)
+            for axis in range(4)
+        )
+
+    characters = [np.ones((len(points), 1))]
+    for j in range(order):
+        following = sum(
+            2 * points[:, axis, None] * times_component(characters[j], j, axis) for axis in range(4)
+        )
+        if j > 0:
+            following = following - times_square(characters[j - 1], j - 1)
+        characters.append(following)
+    for j in range(order + 1):
+        for degree in range(j, order - 1, 2):
+            characters[j] = times_square(characters[j], degree)
+    return characters
 
 
 def _points(order):
