@@ -11,13 +11,12 @@ a few hundred points g. The chi_j(g . q) of one parity are linear in the monomia
 a message is these monomials, and everything that is not linear in it waits for the sum.
 
 Source of the components: A. P. Bartok, M. C. Payne, R. Kondor, G. Csanyi, Phys. Rev. Lett. 104,
-136403 (2010). Pure; knows neither distances nor elements. Arrays of edges have the edges last, so
-that each operation runs along them; those of atoms have the atoms first.
+136403 (2010). Pure; knows neither distances nor elements.
 """
 
 from collections.abc import Sequence
 from math import comb
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,47 +49,58 @@ def width(order: int) -> int:
 
 
 def monomials(q: Sequence[Array], strength: Array, order: int) -> Array:
-    """Return `strength` times the monomials of the four components of q, [width, e].
+    """Return `strength` times the monomials of the four components of q, [e, width].
 
-    The first degree of `degrees` before the second; of each, x^(p-k) y^k z^(d-p-l) w^l with p
-    slowest and l fastest.
+    The first degree of `degrees` before the second, each in the order of `_exponents`.
+
+    Those of one degree are x times all of the degree before, y times those of them without x, z
+    times those without x and y, and the power of w: four products of rows that lie side by side.
+    Without barriers XLA computes each degree again for each of the next.
     """
-    first, second = _powers(q[0], q[1], order), _powers(q[2], q[3], order)
-    first = [strength * power for power in first]
-    first, second = jax.lax.optimization_barrier((first, second))
-    products = [
-        (first[p][:, None] * second[degree - p]).reshape(-1, *strength.shape)
-        for degree in degrees(order)
-        for p in range(degree + 1)
-    ]
-    return jnp.concatenate(products)
+    levels = [strength[:, None]]
+    for degree in range(order):
+        before = levels[-1]
+        tails = (comb(degree + 3, 3), comb(degree + 2, 2), degree + 1, 1)
+        parts = [
+            component[:, None] * before[:, before.shape[1] - tail :]
+            for component, tail in zip(q, tails, strict=True)
+        ]
+        levels.append(jax.lax.optimization_barrier(jnp.concatenate(parts, axis=1)))
+    return jnp.concatenate([levels[degree] for degree in degrees(order)], axis=1)
 
 
 def monomials_adjoint(
     q: Sequence[Array], strength: Array, cotangent: Array, order: int
-) -> tuple[list[Array], Array]:
-    """Return what `cotangent` [width, e] makes of the components of q, four [e], and of strength.
+) -> tuple[tuple[Array, ...], Array]:
+    """Return what `cotangent` [e, width] makes of the components of q, four [e], and of strength.
 
-    The polynomial `sum cotangent * monomials` is differentiated by its two factors first: JAX's own
-    adjoint of the products and powers takes several times as long.
+    The polynomial `sum cotangent * monomials` is differentiated by the powers of (x, y) and of
+    (z, w) first, which JAX's own adjoint would not do; the edges come last here, so that every
+    operation runs along them.
     """
+    cotangent = cotangent.T  # -> [width, e]
     first, second = _powers(q[0], q[1], order), _powers(q[2], q[3], order)
     first, second = jax.lax.optimization_barrier((first, second))
-    by_first: list[Array] = [jnp.zeros_like(power) for power in first]
-    by_second: list[Array] = [jnp.zeros_like(power) for power in second]
+    by_first: list[list[Any]] = [[0] * (degree + 1) for degree in range(order + 1)]
+    by_second: list[Any] = [0] * (order + 1)
     start = 0
     for degree in degrees(order):
-        for p in range(degree + 1):
-            rows, columns = p + 1, degree - p + 1
-            part = cotangent[start : start + rows * columns].reshape(rows, columns, -1)
-            start += rows * columns
-            other = second[degree - p]
-            by_first[p] += sum(part[:, k] * other[k] for k in range(columns))
-            by_second[degree - p] += sum(part[k] * first[p][k] for k in range(rows))
+        for power in range(degree, -1, -1):
+            for k in range(degree - power, -1, -1):
+                # x^power y^k times all powers of (z, w) of the degree that is left
+                left = degree - power - k
+                part = cotangent[start : start + left + 1]
+                start += left + 1
+                by_first[power + k][k] += sum(part[l] * second[left][l] for l in range(left + 1))
+                by_second[left] += part * first[power + k][k]
     by_first, by_second = jax.lax.optimization_barrier((by_first, by_second))
-    value = sum(jnp.sum(a * b, axis=0) for a, b in zip(first, by_first, strict=True))
-    slopes = [*_slopes(first, by_first), *_slopes(second, by_second)]
-    return [strength * slope for slope in slopes], jnp.asarray(value)
+    value = sum(
+        power * slope
+        for powers, slopes in zip(first, by_first, strict=True)
+        for power, slope in zip(powers, slopes, strict=True)
+    )
+    slopes = (*_slopes(first, by_first), *_slopes(second, by_second))
+    return tuple(strength * slope for slope in slopes), jnp.asarray(value)
 
 
 def _powers(x: Array, y: Array, degree: int) -> list[Array]:
@@ -157,11 +167,12 @@ def grid(order: int) -> Grid:
 
 
 def _exponents(degree):
+    """Return the exponents of x, y, z, w of all monomials of a degree, the largest first."""
     return [
-        (p - k, k, degree - p - l, l)
-        for p in range(degree + 1)
-        for k in range(p + 1)
-        for l in range(degree - p + 1)
+        (a, b, c, degree - a - b - c)
+        for a in range(degree, -1, -1)
+        for b in range(degree - a, -1, -1)
+        for c in range(degree - a - b, -1, -1)
     ]
 
 

@@ -345,13 +345,16 @@ def snap(table: Snap, repulsion: Zbl | None = None) -> ModelFunctions:
     def geometry(h_i, h_j, r_ij):
         return _geometry(table.parameters, repulsion, len(table.elements), h_i, h_j, r_ij)
 
+    def in_channels(h_j):
+        place = jnp.round(h_j[:, :1])
+        return [place == k for k in range(n_channels)]  # -> [e, 1] each
+
     def message(h_i, h_j, r_ij):
         q, strength, *rest = geometry(h_i, h_j, r_ij)
-        parts = [
-            bispectrum.monomials(q, jnp.where(mine, strength, 0), order)
-            for mine in _in_channels(h_j, n_channels)
-        ]
-        return jnp.concatenate(parts + [column[None] for column in rest]).T  # -> [e, m]
+        columns = [bispectrum.monomials(q, strength, order)]
+        if n_channels > 1:
+            columns = [jnp.where(mine, columns[0], 0) for mine in in_channels(h_j)]
+        return jnp.concatenate(columns + [column[:, None] for column in rest], axis=1)  # -> [e, m]
 
     @jax.custom_vjp
     def edge(h_i, h_j, r_ij):
@@ -362,24 +365,17 @@ def snap(table: Snap, repulsion: Zbl | None = None) -> ModelFunctions:
 
     def edge_backward(arguments, cotangent):
         (q, strength, *rest), pull_back = jax.vjp(geometry, *arguments)
-        cotangent = cotangent.T  # -> [m, e]
-        # only the sender's channel has a message: the others' cotangents do not matter
-        chosen = sum(
-            jnp.where(mine, cotangent[k * width : (k + 1) * width], 0)
-            for k, mine in enumerate(_in_channels(arguments[1], n_channels))
-        )
+        chosen = cotangent[:, :width]
+        if n_channels > 1:  # only the sender's channel has a message
+            chosen = sum(
+                jnp.where(mine, cotangent[:, k * width : (k + 1) * width], 0)
+                for k, mine in enumerate(in_channels(arguments[1]))
+            )
         by_q, by_strength = bispectrum.monomials_adjoint(q, strength, chosen, order)
-        return pull_back((tuple(by_q), by_strength, *[cotangent[-1]] * len(rest)))
+        return pull_back((by_q, by_strength, *[cotangent[:, -1]] * len(rest)))
 
     edge.defvjp(edge_forward, edge_backward)
     return ModelFunctions(node_init, edge, _readout(table, grid, repulsion is not None))
-
-
-def _in_channels(h_j, n_channels):
-    """For each channel: does the sender belong there? True, or [e] where there are several."""
-    if n_channels == 1:
-        return [True]
-    return [jnp.round(h_j[:, 0]) == k for k in range(n_channels)]
 
 
 def _geometry(parameters, repulsion, n_elements, h_i, h_j, r_ij):
