@@ -14,6 +14,7 @@ FAMILIES = {
     "eam": "embedded-atom tables in setfl format",
     "lj": "Lennard-Jones 12-6, one element",
     "nep": "neuroevolution potentials, NEP3 to NEP5, in the format of GPUMD",
+    "snap": "SNAP, linear and quadratic, several elements, with ZBL",
 }
 
 #: Largest atomic number; node-init functions take 0 (no element) to this.
