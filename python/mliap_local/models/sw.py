@@ -21,8 +21,9 @@ import re
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -126,17 +127,23 @@ def sw(parameters: SWParameters) -> ModelFunctions:
     cosine = entries[..., 5]
     pairs = np.stack(
         [
-            cutoff**2,
+            cutoff**2 * (cutoff > 0),
+            np.where(reach > 0, reach / 2, 1),
             reach,
             sigma,
             gamma * sigma,
             0.5 * a * epsilon * b * sigma**p,
             0.5 * a * epsilon * sigma**q,
             0.5 * lambda_ * epsilon * (1 - c0) ** 2,
+            p,
+            q,
         ],
         axis=-1,
     ).reshape(n * n, -1)
-    p, q = p.reshape(-1), q.reshape(-1)
+    # Powers with one small whole exponent are products; any others are told by each pair.
+    whole = {"p": _whole(p), "q": _whole(q)}
+    whole = {name: value for name, value in whole.items() if value is not None}
+    message_of = _make_message(_Pair(*pairs[0].tolist()) if n == 1 else None, whole)
 
     def node_init(numbers):
         dtype = jnp.float64 if numbers.dtype == jnp.int64 else jnp.float32
@@ -146,48 +153,138 @@ def sw(parameters: SWParameters) -> ModelFunctions:
 
     def edge(h_i, h_j, r_ij):
         i, j = (jnp.round(h[:, 0]).astype(jnp.int32) for h in (h_i, h_j))
-        square = jnp.sum(r_ij * r_ij, axis=-1)  # -> [e]
         known = (i >= 0) & (j >= 0)
         pair = jnp.where(known, i * n + j, 0)
-        cutoff_2, reach, sigma, sigma_gamma, repulsion, attraction, own = jnp.asarray(
-            pairs, r_ij.dtype
-        )[pair].T
-        # The square is replaced before its root and its inverse are taken, not only after: the
-        # gradient of a branch that is not taken must be finite too.
-        valid = (square > 0) & (square < cutoff_2) & known
-        square = jnp.where(valid, square, 0.25 * cutoff_2 + 1)
-        inverse = 1 / jnp.sqrt(square)
-        far = jnp.where(valid, 1 / (1 / inverse - reach), 0)
-        f = jnp.exp(sigma_gamma * far)
-        power = jnp.asarray(p, r_ij.dtype)[pair], jnp.asarray(q, r_ij.dtype)[pair]
-        phi = (repulsion * inverse ** power[0] - attraction * inverse ** power[1]) * jnp.exp(
-            sigma * far
-        )
-        x, y, z = r_ij.T * inverse
-        columns = [f * a for a in (x, y, z, x * x, y * y, z * z, x * y, x * z, y * z)]
-        message = jnp.where(valid[:, None], jnp.stack([phi - own * f * f, *columns], axis=-1), 0)
+        values = () if n == 1 else tuple(jnp.asarray(pairs, r_ij.dtype)[pair].T)
+        message = message_of(r_ij, known, values).T  # -> [e, 10]
         if n == 1:
             return message
         sender = (j[:, None] == jnp.arange(n))[:, :, None]  # -> [e, n, 1]
-        return jnp.concatenate(
-            [message[:, :1], jnp.where(sender, message[:, None, 1:], 0).reshape(-1, 9 * n)], axis=1
-        )
+        of_senders = jnp.where(sender, message[:, None, 1:], 0).reshape(-1, 9 * n)
+        return jnp.concatenate([message[:, :1], of_senders], axis=1)  # -> [e, 1 + 9 n]
 
     def readout(h, messages):
         i = jnp.maximum(jnp.round(h[:, 0]).astype(jnp.int32), 0)
-        sums = messages[:, 1:].reshape(-1, n, 9)
-        v, t = sums[..., :3], sums[..., 3:]
-        s = jnp.sum(t[..., :3], axis=-1)
-        w, c = (jnp.asarray(values, messages.dtype)[i] for values in (strength, cosine))
-        doubled = jnp.asarray([1, 1, 1, 2, 2, 2], messages.dtype)
-        square = (
-            jnp.einsum("iba,ica,a->ibc", t, t, doubled)
-            - 2 * c * jnp.einsum("iba,ica->ibc", v, v)
-            + c * c * s[:, :, None] * s[:, None, :]
-        )
-        return messages[:, 0] + 0.5 * jnp.sum(w * square, axis=(1, 2))  # -> [n]
+        # column by column: products of matrices this small are slower
+        sums = [[messages[:, 1 + 9 * b + k] for k in range(9)] for b in range(n)]
+        energy = messages[:, 0]
+        for b, c in itertools.combinations_with_replacement(range(n), 2):
+            w, cos = strength[:, b, c] * (0.5 if b == c else 1.0), cosine[:, b, c]
+            w, cos = (
+                float(values[0]) if n == 1 else jnp.asarray(values, messages.dtype)[i]
+                for values in (w, cos)
+            )
+            energy = energy + w * _square(sums[b], sums[c], cos)
+        return energy  # -> [n]
 
     return ModelFunctions(node_init, edge, readout)
+
+
+class _Pair(NamedTuple):
+    """Parameters of each edge's pair, [e], or numbers where there is but one pair."""
+
+    cutoff_2: Any
+    middle: Any  # a distance where all is finite
+    reach: Any
+    sigma: Any
+    sigma_gamma: Any
+    repulsion: Any
+    attraction: Any
+    own: Any
+    p: Any
+    q: Any
+
+
+def _terms(r_ij, known, pair):
+    """Unit vectors, and 1/r, 1/(r - reach) and the two exponentials; zero where nothing is."""
+    x, y, z = r_ij[:, 0], r_ij[:, 1], r_ij[:, 2]
+    square = x * x + y * y + z * z
+    # The square is replaced before its root and its inverse are taken, not only after: the
+    # gradient of a branch that is not taken must be finite too.
+    valid = (square > 0) & (square < pair.cutoff_2) & known
+    square = jnp.where(valid, square, pair.middle * pair.middle)
+    inverse = 1 / jnp.sqrt(square)
+    near = 1 / (square * inverse - pair.reach)
+    f = jnp.where(valid, jnp.exp(pair.sigma_gamma * near), 0)
+    decay = jnp.where(valid, jnp.exp(pair.sigma * near), 0)
+    return (x * inverse, y * inverse, z * inverse), inverse, near, f, decay
+
+
+def _make_message(only, whole):
+    """Make `f(r_ij, known, values)`: messages without the sender's place: own, V, T; [10, e].
+
+    Its derivative is written out: JAX's own has twice as many passes over the edges.
+
+    Args:
+      only: the one pair there is, or None where `values` has those of each edge.
+      whole: exponents that are the same whole number for all pairs, by name.
+    """
+
+    def pair_of(values) -> _Pair:
+        return (only or _Pair(*values))._replace(**whole)
+
+    @jax.custom_vjp
+    def message(r_ij, known, values):
+        pair = pair_of(values)
+        (x, y, z), inverse, _, f, decay = _terms(r_ij, known, pair)
+        phi = pair.repulsion * inverse**pair.p - pair.attraction * inverse**pair.q
+        fx, fy, fz = f * x, f * y, f * z
+        own = phi * decay - pair.own * f * f
+        return jnp.stack([own, fx, fy, fz, fx * x, fy * y, fz * z, fx * y, fx * z, fy * z])
+
+    def forward(r_ij, known, values):
+        return message(r_ij, known, values), (r_ij, known, values)
+
+    def backward(saved, cotangent):
+        r_ij, known, values = saved
+        return _pull_back(r_ij, known, pair_of(values), cotangent), None, None
+
+    message.defvjp(forward, backward)
+    return message
+
+
+def _pull_back(r_ij, known, pair, cotangent):
+    """Derivative of `sum(cotangent * message)` by r_ij: [10, e] to [e, 3]."""
+    (x, y, z), inverse, near, f, decay = _terms(r_ij, known, pair)
+    own, vx, vy, vz, xx, yy, zz, xy, xz, yz = cotangent
+    repulsion = pair.repulsion * inverse**pair.p
+    attraction = pair.attraction * inverse**pair.q
+    slope = -near * near  # of 1/(r - reach)
+    f_slope = pair.sigma_gamma * slope * f
+    own_slope = (
+        (repulsion - attraction) * pair.sigma * slope
+        - (pair.p * repulsion - pair.q * attraction) * inverse
+    ) * decay - 2 * pair.own * f * f_slope
+    # derivatives of T's part by the unit vector
+    tx = 2 * xx * x + xy * y + xz * z
+    ty = 2 * yy * y + xy * x + yz * z
+    tz = 2 * zz * z + xz * x + yz * y
+    linear = vx * x + vy * y + vz * z
+    quadratic = tx * x + ty * y + tz * z  # twice T's part
+    turning = f * inverse
+    radial = own * own_slope + f_slope * (linear + 0.5 * quadratic) - turning * (linear + quadratic)
+    gradient = [
+        radial * x + turning * (vx + tx),
+        radial * y + turning * (vy + ty),
+        radial * z + turning * (vz + tz),
+    ]
+    return jnp.stack(gradient, axis=1)
+
+
+def _square(one, other, cosine):
+    """T:T - 2 c V.V + c^2 tr T tr T, of the columns of two elements' sums."""
+    products = [a * b for a, b in zip(one, other, strict=True)]
+    traces = (one[3] + one[4] + one[5]) * (other[3] + other[4] + other[5])
+    tensors = products[3] + products[4] + products[5]
+    tensors = tensors + 2 * (products[6] + products[7] + products[8])
+    vectors = products[0] + products[1] + products[2]
+    return tensors - 2 * cosine * vectors + cosine * cosine * traces
+
+
+def _whole(exponents) -> int | None:
+    """The one small whole number that all are, if so."""
+    first = float(exponents.flat[0])
+    return int(first) if np.all(exponents == first) and first in range(13) else None
 
 
 def _cutoffs(entries) -> tuple[np.ndarray, np.ndarray]:
