@@ -90,10 +90,12 @@ def test_units_and_defaults(tmp_path, capsys):
 def test_format_can_be_named(tmp_path, capsys):
     table = tmp_path / "table.txt"
     table.write_bytes((POTENTIALS / "CuNi.eam.alloy").read_bytes())
+    error = fail(capsys, "convert", "eam", table, "--format", "fs", "-o", tmp_path / "a.zip")
+    assert "table.txt: expected the layout of eam/fs" in error and "leave --format away" in error
+    table.write_text("no table\n" * 9)
     error = fail(capsys, "convert", "eam", table, "-o", tmp_path / "a.zip")
     assert "cannot tell the format" in error
-    error = fail(capsys, "convert", "eam", table, "--format", "fs", "-o", tmp_path / "a.zip")
-    assert "table.txt:" in error and "expected" in error
+    table.write_bytes((POTENTIALS / "CuNi.eam.alloy").read_bytes())
     assert not (tmp_path / "a.zip").exists()
     arguments = ["convert", "eam", str(table), "--format", "alloy", "-o", str(tmp_path / "a.zip")]
     assert main(arguments) == 0 and (tmp_path / "a.zip").exists()

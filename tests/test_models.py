@@ -1,4 +1,4 @@
-"""The published potentials against native LAMMPS, and their table reader against bad tables."""
+"""Lennard-Jones and embedded atoms against native LAMMPS, padding, precision and bad arguments."""
 
 import ctypes
 import importlib.metadata
@@ -16,9 +16,9 @@ jax.config.update("jax_enable_x64", True)
 import jax.numpy as jnp  # noqa: E402
 
 from mliap_local.models import ELEMENT_SYMBOLS, atomic_numbers, element_positions  # noqa: E402
-from mliap_local.models.eam import eam, format_of, read_setfl  # noqa: E402
+from mliap_local.models.eam import eam  # noqa: E402
 from mliap_local.models.lj import lj  # noqa: E402
-from mliap_local.models.text import PotentialFileError  # noqa: E402
+from mliap_local.models.setfl import read_table  # noqa: E402
 
 
 def load_lammps():
@@ -115,7 +115,7 @@ EAM_CASES = [  # file, style, lattice constant, jitter
 
 @pytest.mark.parametrize(("file", "style", "lattice", "jitter"), EAM_CASES)
 def test_eam_agrees_with_native(file, style, lattice, jitter):
-    table = read_setfl(POTENTIALS / file)
+    table = read_table(POTENTIALS / file)
     n_types = len(table.elements)
     box, types, positions = crystal(n_types, lattice, seed=2, jitter=jitter)
     assert len(set(types)) == n_types > 1
@@ -140,13 +140,13 @@ def test_eam_agrees_with_native(file, style, lattice, jitter):
 
 def test_fs_densities_depend_on_who_receives():
     """The test above would not notice swapped indices if the file's densities were symmetric."""
-    density = read_setfl(POTENTIALS / "NiAlH_jea.eam.fs").density
+    density = read_table(POTENTIALS / "NiAlH_jea.eam.fs").density
     assert np.max(np.abs(density[0, 1] - density[1, 0])) > 0.1
 
 
 def test_table_that_ends_before_the_cutoff():
     """There LAMMPS keeps the energy constant, but not the force; ours is the derivative."""
-    table = read_setfl(POTENTIALS / "AlFe_mm.eam.fs")
+    table = read_table(POTENTIALS / "AlFe_mm.eam.fs")
     functions, h = eam(table), jnp.array([[0.0]])
     last = (table.density.shape[2] - 1) * table.delta_r
     assert last < table.cutoff
@@ -198,7 +198,7 @@ def test_lj_in_reduced_units_takes_numbers_for_matrices():
 
 
 def small_models():
-    table = read_setfl(POTENTIALS / "CuNi.eam.alloy")
+    table = read_table(POTENTIALS / "CuNi.eam.alloy")
     pairwise = lj(["Ni", "Cu"], 0.4, 2.3, 5.0, "force")
     return {"eam": (eam(table), table.cutoff), "lj": (pairwise, 5.0)}
 
@@ -287,78 +287,3 @@ def test_element_table():
     assert len(ELEMENT_SYMBOLS) == 119 and len(set(ELEMENT_SYMBOLS)) == 119
     assert atomic_numbers(["H", "C", "Ni", "Og"]) == (1, 6, 28, 118)
     assert [element_positions(["Ni", "H"])[z] for z in (28, 1, 0, 2)] == [0, 1, -1, -1]
-
-
-def small_table(path, file_format="alloy", header="2 Ni Cu", grid="5 0.1 6 0.5 2.5", change=None):
-    """Write a setfl file of small tables, several values a line; `change` edits its lines."""
-    n = 2 if file_format == "fs" else 1
-    lines = ["# UNITS: metal", "second", "third", header, grid]
-    for _ in range(2):
-        lines += ["28 58.7 3.52 fcc", "0 1 2", "3 4"]
-        lines += ["5 4 3 2 1", "0.0"] * n
-    lines += ["6 5 4", "3 2 1"] * 3
-    if change:
-        change(lines)
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-@pytest.mark.parametrize("file_format", ["alloy", "fs"])
-def test_small_table_is_read(tmp_path, file_format):
-    table = read_setfl(small_table(tmp_path / "a.txt", file_format), file_format)
-    assert table.elements == ("Ni", "Cu") and table.cutoff == 2.5 and table.units == "metal"
-    assert table.comment == "UNITS: metal second third"
-    assert table.embedding.tolist() == [[0, 1, 2, 3, 4]] * 2
-    assert table.density.shape == table.pair.shape == (2, 2, 6)
-    assert table.density[1, 0].tolist() == [5, 4, 3, 2, 1, 0]
-    assert table.pair[0, 1].tolist() == [6, 5, 4, 3, 2, 1]
-
-
-def set_line(number, text):
-    return lambda lines: lines.__setitem__(number - 1, text)
-
-
-BAD_TABLES = {
-    "comments": (lambda lines: lines.__delitem__(slice(2, None)), ":2: expected three lines of"),
-    "no header": (lambda lines: lines.__delitem__(slice(3, None)), "found 'the end of the file'"),
-    "element count": (set_line(4, "3 Ni Cu"), ":4: expected the number of elements and that many"),
-    "unknown element": (set_line(4, "2 Ni Zz"), "unknown element 'Zz'"),
-    "element twice": (set_line(4, "2 Ni Ni"), "named twice"),
-    "short grid": (set_line(5, "5 0.1 6 0.5"), ":5: expected n_rho, delta_rho, n_r"),
-    "negative grid": (set_line(5, "5 0.1 6 -0.5 2.5"), "all of them positive"),
-    "grid of text": (set_line(5, "5 0.1 6 0.5 far"), "expected a number, found 'far'"),
-    "few values": (set_line(5, "4 0.1 6 0.5 2.5"), "tables of 5 to"),
-    "many values": (set_line(5, "5 0.1 99999999 0.5 2.5"), "tables of 5 to"),
-    "element line": (set_line(6, "28"), ":6: expected an atomic number and a mass of Ni"),
-    "text in a table": (set_line(7, "0 one 2"), ":7: expected a number, found 'one'"),
-    "nan in a table": (set_line(7, "0 nan 2"), ":7: expected a finite number, found 'nan'"),
-    "overfull line": (set_line(8, "3 4 5"), ":8: expected 5 embedding energies of Ni"),
-    "cut off": (lambda lines: lines.__delitem__(slice(-2, None)), "0 of them read, found 'the end"),
-    "left over": (lambda lines: lines.append("7"), "expected the end of the file"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_TABLES)
-def test_bad_table_is_refused(tmp_path, case):
-    change, message = BAD_TABLES[case]
-    path = small_table(tmp_path / "bad.eam.alloy", change=change)
-    with pytest.raises(PotentialFileError, match=r"bad\.eam\.alloy") as caught:
-        read_setfl(path)
-    assert message in str(caught.value)
-
-
-def test_alloy_read_as_fs_and_back_is_refused(tmp_path):
-    with pytest.raises(PotentialFileError, match="expected"):
-        read_setfl(small_table(tmp_path / "a.eam.alloy"), "fs")
-    with pytest.raises(PotentialFileError, match="expected"):
-        read_setfl(small_table(tmp_path / "a.eam.fs", "fs"), "alloy")
-
-
-def test_format_is_told_or_asked_for(tmp_path):
-    assert format_of("x.eam.alloy") == "alloy" and format_of(Path("y.eam.fs")) == "fs"
-    with pytest.raises(PotentialFileError, match="cannot tell the format"):
-        read_setfl(small_table(tmp_path / "table.txt"))
-    with pytest.raises(PotentialFileError, match="unknown format 'funcfl'"):
-        read_setfl(small_table(tmp_path / "table.txt"), "funcfl")
-    with pytest.raises(PotentialFileError, match="cannot be read: No such file"):
-        read_setfl(tmp_path / "missing.eam.fs")

@@ -1,166 +1,144 @@
-"""The embedded-atom method from setfl tables, with the splines of LAMMPS's pair_style eam.
+"""The embedded-atom method from tables, with the splines of LAMMPS's pair_style eam.
 
-Reads `.eam.alloy` (one density per element) and `.eam.fs` (Finnis-Sinclair: one density per ordered
-pair of elements). Source: M. S. Daw, M. I. Baskes, Phys. Rev. B 29, 6443 (1984); M. W. Finnis,
-J. E. Sinclair, Philos. Mag. A 50, 45 (1984); file format and interpolation: LAMMPS manual,
-pair_style eam. `read_setfl` is the only function that opens a file; `eam` is pure. The functions do
-not truncate: who calls them makes no edge beyond the cutoff.
+Takes `.eam.alloy` (one density per element), `.eam.fs` (Finnis-Sinclair: one density per ordered
+pair of elements), `.eam.he` (the same, with densities below zero) and several funcfl `.eam` files
+at once, mixed as pair_style eam mixes them. Source: M. S. Daw, M. I. Baskes, Phys. Rev. B 29, 6443
+(1984); M. W. Finnis, J. E. Sinclair, Philos. Mag. A 50, 45 (1984); X. W. Zhou, N. C. Bartelt, R. B.
+Sills, Phys. Rev. B 103, 014108 (2021) for `he`; interpolation and mixing: LAMMPS manual, pair_style
+eam. Reading is setfl.py's. The functions do not truncate: who calls them makes no edge beyond the
+cutoff.
 """
 
-import re
-from os import PathLike
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, atomic_numbers, element_positions
-from .text import Lines, PotentialFileError, read_text
+from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, element_positions
+from .setfl import FORMATS, FuncflTable, SetflTable, cubics, read_table
+from .text import PotentialFileError
 
-#: The two layouts of a setfl file.
-FORMATS = ("alloy", "fs")
-
-# The spline takes its slopes from five neighbouring values.
-_FEWEST_VALUES = 5
-# Keeps a header that lies about its size from asking for all memory.
-_MOST_VALUES = 1_000_000
-
-
-class SetflTable(NamedTuple):
-    """The content of a setfl file, in its units (Angstrom, eV, densities arbitrary)."""
-
-    elements: tuple[str, ...]
-    cutoff: float
-    delta_rho: float
-    delta_r: float
-    #: `[n, n_rho]`: energy of an element against the density it sits in.
-    embedding: np.ndarray
-    #: `[n, n, n_r]`: density that a receiver (first) feels from a sender (second).
-    density: np.ndarray
-    #: `[n, n, n_r]`: pair energy times distance; symmetric.
-    pair: np.ndarray
-    #: LAMMPS unit system named in the first line, `metal` where none is.
-    units: str
-    #: The three comment lines as one text.
-    comment: str
-    #: `[n]`: masses of the elements, as the file has them.
-    masses: tuple[float, ...]
+# Hartree in eV times Bohr radius in Angstrom, as rounded by LAMMPS.
+_HARTREE_BOHR = 27.2 * 0.529
 
 
 def add_arguments(parser):
     """Arguments of `mliap-local convert eam`."""
-    parser.add_argument("file", metavar="FILE", help="a .eam.alloy or .eam.fs file")
-    parser.add_argument("--format", choices=FORMATS, help="where the name does not tell")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="+",
+        help="a .eam.alloy, .eam.fs or .eam.he file, or .eam files of one element each",
+    )
+    parser.add_argument(
+        "--format",
+        choices=[key for key in FORMATS if key != "adp"],
+        help="where neither name nor content tells",
+    )
 
 
 def convert(options) -> Converted:
     """Read what `options` name."""
-    table = read_setfl(options.file, options.format)
+    files = [options.file] if isinstance(options.file, str) else options.file
+    tables = [read_table(file, options.format) for file in files]
+    of_one = [table for table in tables if isinstance(table, FuncflTable)]
+    if len(of_one) == len(tables):
+        table = mixed(of_one)
+    elif len(tables) > 1 or of_one:
+        raise PotentialFileError(
+            f"{files[0]} and {len(files) - 1} more: expected one file of eam/alloy, eam/fs or "
+            "eam/he, or several of eam with one element each: the others bring their mixtures"
+        )
+    else:
+        (table,) = (table for table in tables if isinstance(table, SetflTable))
+        if table.dipole is not None:
+            raise PotentialFileError(
+                f"{files[0]}: expected a table of eam, found one of adp; use `mliap-local convert "
+                "adp`"
+            )
     return Converted(
         functions=eam(table),
         cutoff=table.cutoff,
         elements=table.elements,
         units=table.units,
-        source=f"converted from {Path(options.file).name}: {table.comment}",
+        source=f"converted from {', '.join(Path(file).name for file in files)}: {table.comment}",
         masses=dict(zip(table.elements, table.masses, strict=True)),
     )
 
 
-def format_of(path: str | PathLike) -> str:
-    """Tell `alloy` from `fs` by the end of the file's name.
+def mixed(tables: Sequence[FuncflTable]) -> SetflTable:
+    """Put several elements on one grid, as LAMMPS's pair_style eam does with its files.
+
+    Pair energies are products of effective charges; the grid has the coarsest spacings and the
+    longest ranges of the files, and loses the last point of both tables.
 
     Raises:
-      PotentialFileError: a name that ends in neither.
+      ValueError: the same element twice, or files in different units.
     """
-    for name in FORMATS:
-        if str(path).lower().endswith("." + name):
-            return name
-    raise PotentialFileError(
-        f"{path}: cannot tell the format: expected a name ending in .eam.alloy or .eam.fs; "
-        "otherwise name the format, alloy or fs"
-    )
-
-
-def read_setfl(path: str | PathLike, file_format: str | None = None) -> SetflTable:
-    """Read a setfl table.
-
-    Args:
-      path: the file.
-      file_format: `alloy` or `fs`; told from the file's name where it is None.
-
-    Raises:
-      PotentialFileError: the file cannot be opened, ends early, holds something that is no number
-        where one is due, a header without sense, an element unknown or named twice, or more than
-        its header says.
-    """
-    file_format = format_of(path) if file_format is None else file_format
-    if file_format not in FORMATS:
-        raise PotentialFileError(f"{path}: unknown format {file_format!r}: expected alloy or fs")
-    lines = Lines(path, read_text(path))
-    comments = [lines.comment("three lines of comment") for _ in range(3)]
-    elements = _read_elements(lines)
-    n = len(elements)
-    n_rho, delta_rho, n_r, delta_r, cutoff = _read_grid(lines)
-
-    masses = []
-    embedding = np.empty((n, n_rho))
-    density = np.empty((n, n, n_r))
-    for i in range(n):
-        words = lines.words(f"atomic number, mass, lattice constant and lattice of {elements[i]}")
-        if len(words) < 2:
-            lines.fail(f"an atomic number and a mass of {elements[i]}", " ".join(words))
-        masses.append(lines.numbers(words[:2])[1])
-        embedding[i] = lines.values(n_rho, f"embedding energies of {elements[i]}")
-        if file_format == "alloy":
-            density[:, i] = lines.values(n_r, f"densities of {elements[i]}")
-        else:
-            # Element i's section lists what it sends to each element, as LAMMPS reads it.
-            for j in range(n):
-                density[j, i] = lines.values(n_r, f"densities of {elements[i]} at {elements[j]}")
-    pair = np.empty((n, n, n_r))
-    for i in range(n):
-        for j in range(i + 1):
-            pair[i, j] = pair[j, i] = lines.values(
-                n_r, f"pair energies of {elements[i]} and {elements[j]}"
-            )
-    lines.end(" (is it .eam.fs rather than .eam.alloy?)")
-
-    units = re.search(r"UNITS:\s*(\w+)", comments[0])
+    elements = tuple(table.element for table in tables)
+    element_positions(elements)
+    if len({table.units for table in tables}) > 1:
+        raise ValueError(
+            f"files in one system of units expected, found {tables[0].units} and others"
+        )
+    delta_rho, delta_r = (max(getattr(t, key) for t in tables) for key in ("delta_rho", "delta_r"))
+    largest_rho = max((len(t.embedding) - 1) * t.delta_rho for t in tables)
+    largest_r = max((len(t.density) - 1) * t.delta_r for t in tables)
+    # one point less than the files have: the last is at the range less one spacing
+    rho = np.arange(int(largest_rho / delta_rho + 0.5)) * delta_rho
+    r = np.arange(int(largest_r / delta_r + 0.5)) * delta_r
+    charge = np.array([_resampled(t.charge, t.delta_r, r) for t in tables])
+    density = np.array([_resampled(t.density, t.delta_r, r) for t in tables])
+    n = len(tables)
     return SetflTable(
         elements=elements,
-        cutoff=cutoff,
+        cutoff=max(t.cutoff for t in tables),
         delta_rho=delta_rho,
         delta_r=delta_r,
-        embedding=embedding,
-        density=density,
-        pair=pair,
-        units=units.group(1) if units else "metal",
-        comment=" ".join(" ".join(line.strip("# \t") for line in comments).split()),
-        masses=tuple(masses),
+        embedding=np.array([_resampled(t.embedding, t.delta_rho, rho) for t in tables]),
+        density=np.broadcast_to(density, (n, n, len(r))),
+        pair=_HARTREE_BOHR * charge[:, None] * charge[None, :],
+        units=tables[0].units,
+        comment="; ".join(t.comment for t in tables),
+        masses=tuple(t.mass for t in tables),
+        file_format="funcfl",
+        rho_range=(0.0, largest_rho),
     )
+
+
+def _resampled(values, spacing, points):
+    """Values at other points by LAMMPS's four-point Lagrange interpolation of a table."""
+    position = points / spacing
+    first = np.clip(position.astype(int), 1, len(values) - 3)
+    p = np.minimum(position - first, 2.0)
+    weights = (
+        -p * (p - 1) * (p - 2) / 6,
+        (p * p - 1) * (p - 2) / 2,
+        -p * (p + 1) * (p - 2) / 2,
+        p * (p * p - 1) / 6,
+    )
+    return sum(w * values[first + k] for k, w in enumerate(weights, -1))
 
 
 def eam(table: SetflTable) -> ModelFunctions:
     """Make the functions of `E = sum_i F_i(sum_j rho_ij(r)) + 1/2 sum_ij z_ij(r) / r`.
 
     The embedding is one column, the element's place in the table. The message has two: density and
-    half of the pair energy. The readout is `F(density) + pair energy`, F continued by its tangent
-    beyond the table as LAMMPS does. Atoms of other elements send and receive nothing and have no
-    energy. Within the table the result is LAMMPS's, to rounding; between the table's last distance
-    and the cutoff LAMMPS keeps the energies constant but not the forces, and here both agree.
+    half the pair's energy. Beyond the ends of the embedding table the energy goes on linearly, as
+    in LAMMPS (mixtures of funcfl files: one spacing further on, and constant till there). Within
+    the tables the result is LAMMPS's, to rounding; where it keeps energies constant, there and
+    between the tables' last distance and the cutoff, its forces are not zero, and here they are.
     """
     n = len(table.elements)
     positions = np.array(element_positions(table.elements))
     # One row holds both cubics of a bin, so an edge needs one look-up only. [n * n * bins, 8]
-    radial = np.concatenate([_cubics(table.density), _cubics(table.pair)], axis=-1)
+    radial = np.concatenate([cubics(table.density), cubics(table.pair)], axis=-1)
     n_bins = radial.shape[-2]
     radial = radial.reshape(-1, 8)
-    embedding = _cubics(table.embedding)  # -> [n, rho bins, 4]
-    n_rho_bins = embedding.shape[-2]
-    embedding = embedding.reshape(-1, 4)
-    inverse_delta_r, inverse_delta_rho = 1.0 / table.delta_r, 1.0 / table.delta_rho
-    largest_rho = n_rho_bins * table.delta_rho
+    inverse_delta_r = 1.0 / table.delta_r
+    embedding_energy = embedding_function(table)
 
     def node_init(numbers):
         dtype = jnp.float64 if numbers.dtype == jnp.int64 else jnp.float32
@@ -187,60 +165,41 @@ def eam(table: SetflTable) -> ModelFunctions:
 
     def readout(h, messages):
         i = jnp.round(h[:, 0]).astype(jnp.int32)
-        rho = messages[:, 0]
-        position = rho * inverse_delta_rho
-        bin_ = jnp.clip(position, 0, n_rho_bins - 1).astype(jnp.int32)
-        p = position - bin_
-        p = jnp.where(p > 1, 1, p)
-        c = jnp.asarray(embedding, messages.dtype)[jnp.maximum(i, 0) * n_rho_bins + bin_]
-        energy = ((c[:, 0] * p + c[:, 1]) * p + c[:, 2]) * p + c[:, 3]
-        slope = ((3 * c[:, 0] * p + 2 * c[:, 1]) * p + c[:, 2]) * inverse_delta_rho
-        energy = energy + slope * jnp.where(rho > largest_rho, rho - largest_rho, 0)
-        return jnp.where(i >= 0, energy + messages[:, 1], 0)  # -> [n]
+        energy = embedding_energy(i, messages[:, 0]) + messages[:, 1]
+        return jnp.where(i >= 0, energy, 0)  # -> [n]
 
     return ModelFunctions(node_init, edge, readout)
 
 
-def _cubics(values):
-    """Return each bin's coefficients of p^3, p^2, p, 1 with p from 0 to 1, [..., n - 1, 4].
+def embedding_function(table: SetflTable):
+    """Make `f(int[n], float[n]) -> float[n]`: the energy of an element in a density."""
+    coefficients = cubics(table.embedding)  # -> [n, rho bins, 4]
+    n_bins = coefficients.shape[-2]
+    coefficients = coefficients.reshape(-1, 4)
+    smallest, largest = table.rho_range
+    below_zero = table.file_format == "he"
+    inverse_delta = 1.0 / table.delta_rho
+    # Bins are counted from the point next to rho = 0: from far below, float32 would lose digits.
+    origin = round(-smallest * inverse_delta)
+    fraction = -smallest * inverse_delta - origin
+    # In `he` the first bin's cubic is the second's, and the line begins at the range's end.
+    first, last = int(below_zero) - origin, n_bins - 1 - origin
 
-    The scheme of LAMMPS's PairEAM::interpolate: Hermite cubics, slopes from five-point differences,
-    lower order at the two ends.
-    """
-    f = np.asarray(values, dtype=np.float64)
-    slope = np.empty_like(f)
-    slope[..., 0] = f[..., 1] - f[..., 0]
-    slope[..., 1] = 0.5 * (f[..., 2] - f[..., 0])
-    slope[..., -2] = 0.5 * (f[..., -1] - f[..., -3])
-    slope[..., -1] = f[..., -1] - f[..., -2]
-    slope[..., 2:-2] = ((f[..., :-4] - f[..., 4:]) + 8.0 * (f[..., 3:-1] - f[..., 1:-3])) / 12.0
-    step = f[..., 1:] - f[..., :-1]
-    left, right = slope[..., :-1], slope[..., 1:]
-    return np.stack(
-        [left + right - 2.0 * step, 3.0 * step - 2.0 * left - right, left, f[..., :-1]], axis=-1
-    )
+    def energy(i, rho):
+        position = rho * inverse_delta + fraction
+        bin_ = jnp.floor(jnp.clip(position, first, last))
+        p = position - bin_
+        p = jnp.where(p > 1, 1, p)
+        if below_zero:
+            p = jnp.where(p < -1, -1, p)
+        row = jnp.maximum(i, 0) * n_bins + bin_.astype(jnp.int32) + origin
+        c = jnp.asarray(coefficients, rho.dtype)[row]
+        value = ((c[:, 0] * p + c[:, 1]) * p + c[:, 2]) * p + c[:, 3]
+        slope = ((3 * c[:, 0] * p + 2 * c[:, 1]) * p + c[:, 2]) * inverse_delta
+        if largest < math.inf:
+            value = value + slope * jnp.where(rho > largest, rho - largest, 0)
+        if below_zero:
+            value = value + slope * jnp.where(rho < smallest, rho - smallest, 0)
+        return value
 
-
-def _read_elements(lines):
-    words = lines.words("the number of elements and their symbols")
-    if not words[0].isdigit() or int(words[0]) < 1 or len(words) != int(words[0]) + 1:
-        lines.fail("the number of elements and that many symbols", " ".join(words))
-    try:
-        atomic_numbers(words[1:])
-    except ValueError as error:
-        lines.fail("symbols of elements, each once", str(error))
-    return tuple(words[1:])
-
-
-def _read_grid(lines):
-    expected = "n_rho, delta_rho, n_r, delta_r, cutoff"
-    words = lines.words(expected)
-    if len(words) < 5 or not (words[0].isdigit() and words[2].isdigit()):
-        lines.fail(expected, " ".join(words))
-    for count in (int(words[0]), int(words[2])):
-        if not _FEWEST_VALUES <= count <= _MOST_VALUES:
-            lines.fail(f"tables of {_FEWEST_VALUES} to {_MOST_VALUES} values", str(count))
-    delta_rho, delta_r, cutoff = lines.numbers([words[1], words[3], words[4]])
-    if not min(delta_rho, delta_r, cutoff) > 0:
-        lines.fail(f"{expected}, all of them positive", " ".join(words))
-    return int(words[0]), delta_rho, int(words[2]), delta_r, cutoff
+    return energy

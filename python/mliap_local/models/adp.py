@@ -1,0 +1,97 @@
+"""The angular-dependent potential: embedded atoms with dipole and quadrupole messages.
+
+    e_i = F(sum rho) + 1/2 sum phi + 1/2 mu^2 + 1/2 lambda:lambda - 1/6 (tr lambda)^2
+    mu_i = sum u(r_ij) r_ij        lambda_i = sum w(r_ij) r_ij r_ij
+
+Source: Y. Mishin, M. J. Mehl, D. A. Papaconstantopoulos, Acta Mater. 53, 4029 (2005); file format:
+LAMMPS manual, pair_style adp. Reading is setfl.py's, the embedding energy eam.py's. The functions
+do not truncate: who calls them makes no edge beyond the cutoff.
+"""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, element_positions
+from .eam import embedding_function
+from .setfl import SetflTable, cubics, read_table
+
+
+def add_arguments(parser):
+    """Arguments of `mliap-local convert adp`."""
+    parser.add_argument("file", metavar="FILE", help="a file of LAMMPS's pair_style adp")
+
+
+def convert(options) -> Converted:
+    """Read what `options` name."""
+    table = read_table(options.file, "adp")
+    assert isinstance(table, SetflTable)
+    return Converted(
+        functions=adp(table),
+        cutoff=table.cutoff,
+        elements=table.elements,
+        units=table.units,
+        source=f"converted from {Path(options.file).name}: {table.comment}",
+        masses=dict(zip(table.elements, table.masses, strict=True)),
+    )
+
+
+def adp(table: SetflTable) -> ModelFunctions:
+    """Make the functions of the formula above from a table that has all four functions of r.
+
+    The embedding is one column, the element's place in the table. The message has eleven: density,
+    half the pair's energy, dipole (3), quadrupole (xx yy zz xy xz yz). Energies are LAMMPS's, to
+    rounding, and within the tables forces too; beyond their ends, in density and between the last
+    distance and the cutoff, LAMMPS keeps its functions constant but not the forces, and here both
+    agree.
+    """
+    if table.dipole is None or table.quadrupole is None:
+        raise ValueError("expected a table with dipole and quadrupole functions")
+    n = len(table.elements)
+    positions = np.array(element_positions(table.elements))
+    tables = (table.density, table.pair, table.dipole, table.quadrupole)
+    # One row holds all cubics of a bin, so an edge needs one look-up only. [n * n * bins, 16]
+    radial = np.concatenate([cubics(values) for values in tables], axis=-1)
+    n_bins = radial.shape[-2]
+    radial = radial.reshape(-1, 16)
+    inverse_delta_r = 1.0 / table.delta_r
+    embedding_energy = embedding_function(table)
+
+    def node_init(numbers):
+        dtype = jnp.float64 if numbers.dtype == jnp.int64 else jnp.float32
+        known = (numbers >= 0) & (numbers <= MAX_ATOMIC_NUMBER)
+        place = jnp.asarray(positions, dtype)[jnp.clip(numbers, 0, MAX_ATOMIC_NUMBER)]
+        return jnp.where(known, place, -1)[:, None]  # -> [n, 1]
+
+    def edge(h_i, h_j, r_ij):
+        i, j = (jnp.round(h[:, 0]).astype(jnp.int32) for h in (h_i, h_j))
+        square = jnp.sum(r_ij * r_ij, axis=-1)  # -> [e]
+        # The square is replaced before its root and its inverse are taken, not only after: the
+        # gradient of a branch that is not taken must be finite too.
+        valid = (square > 0) & (i >= 0) & (j >= 0)
+        r = jnp.sqrt(jnp.where(valid, square, 1))
+        position = r * inverse_delta_r
+        bin_ = jnp.minimum(position, n_bins - 1).astype(jnp.int32)
+        p = position - bin_
+        p = jnp.where(p > 1, 1, p)
+        row = jnp.where(valid, (i * n + j) * n_bins + bin_, 0)
+        c = jnp.asarray(radial, r_ij.dtype)[row]  # -> [e, 16]
+        density, pair, dipole, quadrupole = (
+            ((c[:, k] * p + c[:, k + 1]) * p + c[:, k + 2]) * p + c[:, k + 3] for k in (0, 4, 8, 12)
+        )
+        x, y, z = r_ij.T
+        columns = [density, 0.5 * pair / r, dipole * x, dipole * y, dipole * z]
+        columns += [quadrupole * a for a in (x * x, y * y, z * z, x * y, x * z, y * z)]
+        return jnp.where(valid[:, None], jnp.stack(columns, axis=-1), 0)  # -> [e, 11]
+
+    def readout(h, messages):
+        i = jnp.round(h[:, 0]).astype(jnp.int32)
+        dipole, diagonal, rest = messages[:, 2:5], messages[:, 5:8], messages[:, 8:]
+        trace = jnp.sum(diagonal, axis=1)
+        angular = 0.5 * jnp.sum(dipole * dipole, axis=1)
+        angular += 0.5 * jnp.sum(diagonal * diagonal, axis=1) + jnp.sum(rest * rest, axis=1)
+        energy = embedding_energy(i, messages[:, 0]) + messages[:, 1]
+        return jnp.where(i >= 0, energy + angular - trace * trace / 6, 0)  # -> [n]
+
+    return ModelFunctions(node_init, edge, readout)
