@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 #: The families, each a module beside this one, and what `mliap-local convert --help` says of it.
 FAMILIES = {
+    "ace": "atomic cluster expansions of pacemaker (.yace, .ace) and ACEsuit (.npz)",
     "eam": "embedded-atom tables in setfl format",
     "lj": "Lennard-Jones 12-6, one element",
 }
