@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, element_positions
+from . import Converted, ModelFunctions
 from .ace_files import Potential, read_ace
+from .ace_places import embedding, place_of
 from .ace_products import Plan, evaluate, plan
 from .ace_yaml import read_yace
 from .text import PotentialFileError
@@ -62,16 +63,9 @@ def ace(potential: Potential) -> ModelFunctions:
     the variables, those with m = 0 first, and the imaginary parts of the others. Atoms of other
     elements send and receive nothing and have no energy.
     """
-    positions = np.array(element_positions(potential.elements))
     basis = _basis(potential)
     edge = _Edge(potential, basis)
     energy = _Energy(potential)
-
-    def node_init(numbers):
-        dtype = jnp.float64 if numbers.dtype == jnp.int64 else jnp.float32
-        known = (numbers >= 0) & (numbers <= MAX_ATOMIC_NUMBER)
-        place = jnp.asarray(positions, dtype)[jnp.clip(numbers, 0, MAX_ATOMIC_NUMBER)]
-        return jnp.where(known, place, -1)[:, None]  # -> [n, 1]
 
     def readout(h, messages):
         columns = messages.T  # -> [m, n]: atoms are what is vectorised over
@@ -81,7 +75,7 @@ def ace(potential: Potential) -> ModelFunctions:
         imaginary = columns[n_single + n_variables :]
         imaginary = jnp.concatenate([jnp.zeros_like(real[:n_real]), imaginary])
         sums = evaluate(basis.plan, real, imaginary)  # -> [elements * densities, n]
-        place = jnp.round(h[:, 0]).astype(jnp.int32)
+        place = place_of(h)
         rho = columns[: edge.n_densities]
         for k in range(len(potential.elements)):
             part = sums[k * edge.n_densities : (k + 1) * edge.n_densities]
@@ -89,7 +83,7 @@ def ace(potential: Potential) -> ModelFunctions:
         core = columns[edge.n_densities] if edge.has_core else None
         return energy(place, rho, core)
 
-    return ModelFunctions(node_init, edge, readout)
+    return ModelFunctions(embedding(potential.elements), edge, readout)
 
 
 class _Basis(NamedTuple):
@@ -179,7 +173,7 @@ class _Edge:
 
     def __call__(self, h_i, h_j, r_ij):
         dtype = r_ij.dtype
-        i, j = (jnp.round(h[:, 0]).astype(jnp.int32) for h in (h_i, h_j))
+        i, j = place_of(h_i), place_of(h_j)
         pair = jnp.maximum(i * self.n_elements + j, 0)
         # numbers where all bonds agree: there is less to look up and more to simplify
         values = [
