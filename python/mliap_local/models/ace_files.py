@@ -108,7 +108,9 @@ class _Ace:
         count = self._integer("", 2, 2 * MOST_DENSITIES, "the number of FS parameters")
         parameters = self._numbers("FS parameters :", count)
         if count % 2 or (not named and set(parameters[1::2]) != {1.0}):
-            self._lines.fail(f"an even number of FS parameters and an embedding {EMBEDDINGS}", count)
+            self._lines.fail(
+                f"an even number of FS parameters and an embedding {EMBEDDINGS}", count
+            )
         core_cutoff = self._numbers("core energy-cutoff parameters :", 2)
         isolated = self._numbers("E0 :", 1) if self._peek() == "E0" else [0.0]
         bond, n_base, n_max = self._bond(l_max)
@@ -128,7 +130,12 @@ class _Ace:
         pairs = tuple(zip(parameters[::2], parameters[1::2], strict=True))[:largest]
         embedding = Embedding(name, pairs, (core_cutoff[0], core_cutoff[1]))
         return Potential(
-            (element,), tuple(isolated), (embedding,), {(0, 0): bond}, "density", functions,
+            (element,),
+            tuple(isolated),
+            (embedding,),
+            {(0, 0): bond},
+            "density",
+            functions,
             self._comment,
         )
 
@@ -147,9 +154,7 @@ class _Ace:
         (width,) = self._numbers("dcut =", 1)
         values = self._numbers("crad =", n_base * n_max * (l_max + 1))
         coefficients = np.reshape(values, (n_base, n_max, l_max + 1)).transpose(1, 2, 0)
-        bond = Bond(
-            radial, parameter, cutoff, width, (core[0], core[1]), (0.0, 0.0), coefficients
-        )
+        bond = Bond(radial, parameter, cutoff, width, (core[0], core[1]), (0.0, 0.0), coefficients)
         return bond, n_base, n_max
 
     def _function(self, n_densities, n_base, n_max, l_max):

@@ -156,6 +156,10 @@ def _check_zip(path):
     except OSError as error:
         raise PotentialFileError(f"{path}: cannot be read: {error.strerror}") from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise PotentialFileError(f"{path}: expected a model.npz, found no archive ({error})") from error
+        raise PotentialFileError(
+            f"{path}: expected a model.npz, found no archive ({error})"
+        ) from error
     if size > MOST_BYTES:
-        raise PotentialFileError(f"{path}: expected at most {MOST_BYTES} bytes unpacked, found {size}")
+        raise PotentialFileError(
+            f"{path}: expected at most {MOST_BYTES} bytes unpacked, found {size}"
+        )

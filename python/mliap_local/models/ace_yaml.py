@@ -61,7 +61,9 @@ def read_yace(path: str | PathLike) -> Potential:
     embeddings = tuple(_embedding(root["embeddings"][str(i)]) for i in range(n))
     pairs = [(i, j) for i in range(n) for j in range(n)]
     bonds = {(i, j): _bond(root["bonds"][str(i), str(j)]) for i, j in pairs}
-    inner = {root["bonds"][str(i), str(j)].choice("inner_cutoff_type", INNER, INNER[0]) for i, j in pairs}
+    inner = {
+        root["bonds"][str(i), str(j)].choice("inner_cutoff_type", INNER, INNER[0]) for i, j in pairs
+    }
     if len(inner) > 1:
         root["bonds"].fail("the same inner_cutoff_type for all bonds", " and ".join(sorted(inner)))
     # what a function may name: the C++ gives every bond the largest sizes of all
