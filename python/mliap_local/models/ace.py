@@ -13,11 +13,12 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from . import Converted, ModelFunctions
-from .ace_files import Potential, read_ace
+from .ace_files import RADIAL, Potential, read_ace
 from .ace_places import embedding, place_of
 from .ace_products import Plan, evaluate, plan
 from .ace_yaml import read_yace
@@ -69,11 +70,10 @@ def ace(potential: Potential) -> ModelFunctions:
 
     def readout(h, messages):
         columns = messages.T  # -> [m, n]: atoms are what is vectorised over
-        n_single = edge.n_densities + edge.has_core
-        n_variables, n_real = len(basis.variables), basis.n_real
-        real = columns[n_single : n_single + n_variables]
-        imaginary = columns[n_single + n_variables :]
-        imaginary = jnp.concatenate([jnp.zeros_like(real[:n_real]), imaginary])
+        variables = columns[edge.n_densities + edge.has_core :]
+        real = variables[basis.real]
+        no_parts = jnp.zeros_like(real[: len(basis.real) - len(basis.imaginary)])
+        imaginary = jnp.concatenate([no_parts, variables[basis.imaginary]])
         sums = evaluate(basis.plan, real, imaginary)  # -> [elements * densities, n]
         place = place_of(h)
         rho = columns[: edge.n_densities]
@@ -87,17 +87,22 @@ def ace(potential: Potential) -> ModelFunctions:
 
 
 class _Basis(NamedTuple):
-    variables: list[tuple[int, int, int, int]]  # element of j, n, l, |m|
-    n_real: int
+    """`radial`: the radial functions (element of j, l, n) in the order of the message's rows;
+    each comes with all of its m, real and imaginary part: `2 l + 1` columns. Variables are the
+    columns `real` and `imaginary`; the first of them, with m = 0, have no imaginary part."""
+
+    radial: list[tuple[int, int, int]]
+    real: np.ndarray  # [v]
+    imaginary: np.ndarray  # [v - those with m = 0]
     plan: Plan
 
 
 def _basis(potential):
     """Collect the variables that occur, and plan their products."""
-    factors = set()
     functions = [f for f in potential.functions if len(f.n) > 1 and np.any(f.weights)]
+    factors = set()
     for f in functions:
-        for k, key in enumerate(zip(f.neighbours, f.n, f.l, strict=True)):
+        for k, key in enumerate(zip(f.neighbours, f.l, f.n, strict=True)):
             factors |= {(*key, int(m)) for m in np.unique(np.abs(f.m[:, k]))}
     variables = sorted(factors, key=lambda v: (v[3] != 0, v))
     number = {v: place for place, v in enumerate(variables)}
@@ -107,15 +112,21 @@ def _basis(potential):
     for f in functions:
         for ms, weights in zip(f.m.tolist(), f.weights, strict=True):
             product, sign = [], 1
-            for *key, m in zip(f.neighbours, f.n, f.l, ms, strict=True):
+            for *key, m in zip(f.neighbours, f.l, f.n, ms, strict=True):
                 variable = number[(*key, abs(m))]
                 # A[l, -m] = (-1)^m conj A[l, m]
                 product.append(variable if m >= 0 else ~variable)
                 sign *= -1 if m < 0 and m % 2 else 1
             total = terms.setdefault(tuple(product), np.zeros(n_sums))
             total[f.centre * n_densities :][: len(weights)] += sign * weights
+    radial = sorted({v[:3] for v in variables})
+    widths = [2 * l + 1 for _, l, _ in radial]
+    start = dict(zip(radial, np.cumsum([0, *widths]).tolist(), strict=False))
+    # m = 0, then real and imaginary parts in turn
+    real = np.array([start[v[:3]] + max(2 * v[3] - 1, 0) for v in variables], np.int32)
     n_real = sum(m == 0 for *_, m in variables)
-    return _Basis(variables, n_real, plan(terms, n_real, len(variables), n_sums))
+    products = plan(terms, n_real, len(variables), n_sums)
+    return _Basis(radial, real, real[n_real:] + 1, products)
 
 
 class _Edge:
@@ -139,16 +150,12 @@ class _Edge:
             [bond.coefficients.shape[2] for bond in bonds]
             + [f.n[0] for f in potential.functions if len(f.n) == 1]
         )
-        # a row for each radial function that is needed: element of j, n, l
-        radial = sorted({v[:3] for v in basis.variables})
-        self.row = np.array([radial.index(v[:3]) for v in basis.variables], np.int32)
-        self.harmonic = [v[2:] for v in basis.variables]
-        self.l_max = max((l for l, _ in self.harmonic), default=0)
-        self.n_real = basis.n_real
-        self.weights = self._weights(potential, radial)
+        self.weights = self._weights(potential, basis.radial)
         self.sender = np.array(
-            [j for j in range(n) for _ in range(self.n_densities)] + [j for j, _, _ in radial]
+            [j for j in range(n) for _ in range(self.n_densities)] + [j for j, _, _ in basis.radial]
         )
+        self.l_max = max((l for _, l, _ in basis.radial), default=0)
+        self.outer = _outer([l for _, l, _ in basis.radial])
 
     def _weights(self, potential, radial):
         """Weights of what `_radial_rows` gives in: densities for each element of j, and radial
@@ -159,15 +166,15 @@ class _Edge:
             if len(f.n) == 1:
                 (j,), i = f.neighbours, f.centre
                 kind = self.kind[i * n + j]
-                matrix = _base_functions(self.kinds[kind], self.n_base)
+                matrix = base_functions(self.kinds[kind], self.n_base)
                 for p, weight in enumerate(f.weights[0]):
                     folded[j * n_densities + p, i, kind] += weight * matrix[f.n[0] - 1]
-        for row, (j, n_, l) in enumerate(radial, n * n_densities):  # noqa: E741
+        for row, (j, l, n_) in enumerate(radial, n * n_densities):  # noqa: E741
             for i in range(n):
                 bond, kind = potential.bonds[i, j], self.kind[i * n + j]
                 if n_ <= bond.coefficients.shape[0] and l < bond.coefficients.shape[1]:
                     values = bond.coefficients[n_ - 1, l]
-                    matrix = _base_functions(self.kinds[kind], self.n_base)[: len(values)]
+                    matrix = base_functions(self.kinds[kind], self.n_base)[: len(values)]
                     folded[row, i, kind] = values @ matrix
         return folded.reshape(len(folded), -1)
 
@@ -195,14 +202,8 @@ class _Edge:
         columns = [radial[:n_first].reshape(self.n_elements, self.n_densities, -1).sum(axis=0)]
         if self.has_core:
             columns.append(jnp.where(valid, self._core(r, values), 0)[None])
-        radial = radial[n_first:][self.row]  # -> [v, e]
-        parts = harmonics(x, y, z, self.l_max)
-        if len(self.row):
-            real = jnp.stack([parts[l, m][0] for l, m in self.harmonic])
-            columns.append(radial * real)
-        if len(self.row) > self.n_real:
-            imaginary = jnp.stack([parts[l, m][1] for l, m in self.harmonic[self.n_real :]])
-            columns.append(radial[self.n_real :] * imaginary)
+        if len(radial) > n_first:
+            columns.append(self.outer(radial[n_first:], harmonics(x, y, z, self.l_max)))
         return jnp.concatenate(columns).T  # -> [e, m]
 
     def _inside(self, r, valid, values):
@@ -218,7 +219,7 @@ class _Edge:
         cutoff, width, parameter = values[:3]
         kinds = []
         for k, name in enumerate(self.kinds):
-            rows = jnp.stack(_BASES[name](r, parameter, cutoff, width, self.n_base))
+            rows = jnp.stack(BASES[name](r, parameter, cutoff, width, self.n_base))
             if factor is not None:
                 rows = rows * factor
             here = inside
@@ -360,7 +361,7 @@ def _sbessel(r, parameter, cutoff, width, n):
     return values
 
 
-_BASES = {
+BASES = {
     "ChebExpCos": _cheb_exp_cos,
     "ChebPow": _cheb_pow,
     "ChebLinear": _cheb_linear,
@@ -368,8 +369,8 @@ _BASES = {
 }
 
 
-def _base_functions(name, n):
-    """How the functions g_k of a kind are made of the rows that `_BASES` gives, `[n, n + 1]`."""
+def base_functions(name, n):
+    """How the functions g_k of a kind are made of the rows that `BASES` gives, `[n, n + 1]`."""
     matrix = np.zeros((n, n + 1))
     if name == "ChebExpCos":
         matrix[0, 0] = 1
@@ -390,9 +391,10 @@ def _base_functions(name, n):
 
 
 def harmonics(x, y, z, l_max):
-    """Spherical harmonics of a unit vector, `{(l, m): (real, imaginary)}` for m from 0.
+    """Spherical harmonics of unit vectors, `[(l_max + 1)^2, n]`.
 
-    Normalised to Y_00 = 1, with the sign (-1)^m of Condon and Shortley.
+    For each l that of m = 0, then the real and imaginary parts of m = 1 to l in turn. Normalised
+    to Y_00 = 1, with the sign (-1)^m of Condon and Shortley.
     """
     # Legendre functions without their power of sin(theta), which is in (x + iy)^m
     legendre = {}
@@ -406,13 +408,42 @@ def harmonics(x, y, z, l_max):
                 b = math.sqrt(((l - 1) ** 2 - m * m) / (4 * (l - 1) ** 2 - 1))
                 value = value - a * b * legendre[l - 2, m]
             legendre[l, m] = value
-    real, imaginary = jnp.ones_like(x), jnp.zeros_like(x)
-    parts = {}
-    for m in range(l_max + 1):
-        for l in range(m, l_max + 1):  # noqa: E741
-            parts[l, m] = legendre[l, m] * real, legendre[l, m] * imaginary
-        real, imaginary = real * x - imaginary * y, real * y + imaginary * x
-    return parts
+    powers = [(jnp.ones_like(x), jnp.zeros_like(x))]
+    for _ in range(l_max):
+        real, imaginary = powers[-1]
+        powers.append((real * x - imaginary * y, real * y + imaginary * x))
+    rows = []
+    for l in range(l_max + 1):  # noqa: E741
+        rows.append(legendre[l, 0])
+        rows += [legendre[l, m] * part for m in range(1, l + 1) for part in powers[m]]
+    return jnp.stack(rows)
+
+
+def _outer(degrees):
+    """Return a function of radial functions `[r, e]`, of these l, and harmonics `[y, e]`: the
+    products of each with the harmonics of its l, `[c, e]`.
+
+    The adjoint is by hand: that of JAX adds up in memory what here is added up in registers.
+    """
+    rows = np.array([row for row, l in enumerate(degrees) for _ in range(2 * l + 1)], np.int32)
+    harmonic = np.array([l * l + k for l in degrees for k in range(2 * l + 1)], np.int32)
+
+    @jax.custom_vjp
+    def outer(radial, angular):
+        radial, angular = jax.lax.optimization_barrier((radial, angular))
+        return radial[rows] * angular[harmonic]
+
+    def backward(kept, given):
+        radial, angular, given = jax.lax.optimization_barrier((*kept, given))
+        of_radial: list[Any] = [0] * len(radial)
+        of_angular: list[Any] = [jnp.zeros_like(angular[0])] * len(angular)
+        for column, (row, k) in enumerate(zip(rows.tolist(), harmonic.tolist(), strict=True)):
+            of_radial[row] = of_radial[row] + given[column] * angular[k]
+            of_angular[k] = of_angular[k] + given[column] * radial[row]
+        return jax.lax.optimization_barrier((jnp.stack(of_radial), jnp.stack(of_angular)))
+
+    outer.defvjp(lambda radial, angular: (outer(radial, angular), (radial, angular)), backward)
+    return outer
 
 
 def _overlap(potential) -> float | None:

@@ -152,11 +152,11 @@ class _Item:
         return self._need(dict, "a mapping").values()
 
     def __getitem__(self, key):
-        name = key if isinstance(key, str) else f"[{', '.join(key)}]"
         if key not in self.keys():
-            self.fail(f"{name} in {self._name}", f"only {', '.join(map(str, self.keys()))}")
+            found = ", ".join(map(_name, self.keys()))
+            self.fail(f"{_name(key)} in {self._name}", f"only {found}")
         item = self._value[key]
-        item._name = name
+        item._name = _name(key)
         return item
 
     def items(self, least, most):
@@ -201,6 +201,10 @@ class _Item:
             why = f": {_WHY[item.text()]}" if item.text() in _WHY else ""
             item.fail(f"{key} that can be converted ({', '.join(names)})", item.text() + why)
         return item.text()
+
+
+def _name(key):
+    return key if isinstance(key, str) else f"[{', '.join(key)}]"
 
 
 def _parse(path, text):
