@@ -73,9 +73,7 @@ def native(name: str, elements: str, zbl: tuple[float, float] | None, folder: Pa
     return "\n".join([style, *pairs, f"pair_coeff * * snap {files}"])
 
 
-def arguments(
-    name: str, elements: str, zbl: tuple[float, float] | None, folder: Path
-) -> list[str]:
+def arguments(name: str, elements: str, zbl: tuple[float, float] | None, folder: Path) -> list[str]:
     """The words of `mliap-local convert`, but for the output."""
     words = ["snap", f"{folder / name}.snapcoeff", f"{folder / name}.snapparam", *elements.split()]
     if zbl:

@@ -110,11 +110,14 @@ def test_products_are_those_of_the_terms():
         for _ in range(count):
             factors = random.integers(0, n_variables, length)
             signs = random.random(length) < 0.5
-            key = [~f if s and f >= n_real else f for f, s in zip(factors.tolist(), signs, strict=True)]
+            key = [
+                ~f if s and f >= n_real else f for f, s in zip(factors.tolist(), signs, strict=True)
+            ]
             terms[tuple(key)] = random.normal(size=2)
     planned = ace_products.plan(terms, n_real, n_variables, 2)
     assert any(level.blocks for level in planned.levels) and len(planned.levels) == 4
     assert any(len(level.others[0]) for level in planned.levels)
+
     def expected(values):
         sums = np.zeros((2, 4))
         for key, weights in terms.items():

@@ -469,6 +469,7 @@ def test_convert_says_what_it_made(tmp_path, capsys):
     assert metadata.overlap is None and metadata.smooth
     table = read(path, ["Ni"])
     alone = table.coefficients[0, 0] + sum(
-        value * (j + 1) for value, (_, _, j) in zip(table.coefficients[0, 1:], triples(2), strict=True)
+        value * (j + 1)
+        for value, (_, _, j) in zip(table.coefficients[0, 1:], triples(2), strict=True)
     )
     assert (metadata.isolated_energies or {})["Ni"] == pytest.approx(alone, rel=1e-6)

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 #: The families, each a module beside this one, and what `mliap-local convert --help` says of it.
 FAMILIES = {
+    "ace": "atomic cluster expansions of pacemaker (.yace, .ace) and ACEsuit (.npz)",
     "adp": "angular-dependent potentials: embedded atoms with dipoles and quadrupoles",
     "eam": "embedded-atom tables: eam/alloy, eam/fs, eam/he, and eam (several files at once)",
-    "ace": "atomic cluster expansions of pacemaker (.yace, .ace) and ACEsuit (.npz)",
-    "eam": "embedded-atom tables in setfl format",
     "lj": "Lennard-Jones 12-6, one element",
     "nep": "neuroevolution potentials, NEP3 to NEP5, in the format of GPUMD",
     "snap": "SNAP, linear and quadratic, several elements, with ZBL",

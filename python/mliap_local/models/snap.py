@@ -221,7 +221,9 @@ def _read_blocks(lines, read, n_elements):
     found = lines.integer(words[1], 1, 10**17, "a number of coefficients")
     if found != expected:
         flags = [name for name in ("quadraticflag", "chemflag") if read.flags[name]]
-        lines.fail(f"{expected} coefficients of twojmax {' '.join([str(read.order), *flags])}", found)
+        lines.fail(
+            f"{expected} coefficients of twojmax {' '.join([str(read.order), *flags])}", found
+        )
     symbols, rows = [], []
     for _ in range(count):
         words = lines.words("an element, its radius and its weight")
@@ -291,7 +293,9 @@ def expansion(table: Snap) -> Expansion:
     if flags["bzeroflag"]:
         everywhere = k == 1 or flags["wselfallflag"]
         for i in range(n):
-            alone[i] = [norm * (everywhere or c == {i}) for norm, c in zip(norms, channels, strict=True)]
+            alone[i] = [
+                norm * (everywhere or c == {i}) for norm, c in zip(norms, channels, strict=True)
+            ]
     constant = table.coefficients[:, 0].copy()
     linear = table.coefficients[:, 1 : 1 + n_components]
     asymmetry = float(np.max(np.abs(linear - linear @ mean @ gather.T), initial=0.0))
