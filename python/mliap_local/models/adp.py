@@ -16,11 +16,12 @@ import numpy as np
 from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, element_positions
 from .eam import embedding_function
 from .setfl import SetflTable, cubics, read_table
+from .text import find_potential
 
 
 def add_arguments(parser):
     """Arguments of `mliap-local convert adp`."""
-    parser.add_argument("file", metavar="FILE", help="a file of LAMMPS's pair_style adp")
+    parser.add_argument("file", metavar="FILE", type=find_potential, help="a file of LAMMPS's pair_style adp")
 
 
 def convert(options) -> Converted:

@@ -18,7 +18,7 @@ import numpy as np
 
 from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, element_positions
 from .setfl import FORMATS, FuncflTable, SetflTable, cubics, read_table
-from .text import PotentialFileError
+from .text import PotentialFileError, find_potential
 
 # Hartree in eV times Bohr radius in Angstrom, as rounded by LAMMPS.
 _HARTREE_BOHR = 27.2 * 0.529
@@ -30,6 +30,7 @@ def add_arguments(parser):
         "file",
         metavar="FILE",
         nargs="+",
+        type=find_potential,
         help="a .eam.alloy, .eam.fs or .eam.he file, or .eam files of one element each",
     )
     parser.add_argument(

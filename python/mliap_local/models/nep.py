@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, atomic_numbers, element_positions
-from .text import Lines, PotentialFileError, read_text
+from .text import Lines, PotentialFileError, find_potential, read_text
 
 # Of the format's own covalent radii, Angstrom, H to Pu: 4/3 of Pyykkö and Atsumi (2009).
 _RADII = np.array(
@@ -111,7 +111,7 @@ class NepPotential(NamedTuple):
 
 def add_arguments(parser):
     """Arguments of `mliap-local convert nep`."""
-    parser.add_argument("file", metavar="FILE", help="a nep.txt file of GPUMD")
+    parser.add_argument("file", metavar="FILE", type=find_potential, help="a nep.txt file of GPUMD")
     parser.add_argument(
         "--elements",
         nargs="+",

