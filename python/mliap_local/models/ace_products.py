@@ -91,7 +91,7 @@ def plan(
             factor = factor if factor >= 0 else n_variables + ~factor
             rows[key not in is_node].append(_Row(parent, factor, key))
         steps.append(rows)
-    place = {(v,): v for v in range(n_variables)}
+    place: dict[Product, int] = {(v,): v for v in range(n_variables)}
     levels, groups = [], {}
     for (nodes, leaves), (_, next_leaves) in zip(steps, [*steps[1:], ([], [])], strict=True):
         blocks, others = _blocks(leaves, groups, place, merged, n_real, n_variables)
