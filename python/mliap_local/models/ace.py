@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import Converted, ModelFunctions
-from .ace_files import RADIAL, Potential, read_ace
+from .ace_files import Potential, read_ace
 from .ace_places import embedding, place_of
 from .ace_products import Plan, evaluate, plan
 from .ace_yaml import read_yace
@@ -120,7 +120,7 @@ def _basis(potential):
             total = terms.setdefault(tuple(product), np.zeros(n_sums))
             total[f.centre * n_densities :][: len(weights)] += sign * weights
     radial = sorted({v[:3] for v in variables})
-    widths = [2 * l + 1 for _, l, _ in radial]
+    widths = [2 * degree + 1 for _, degree, _ in radial]
     start = dict(zip(radial, np.cumsum([0, *widths]).tolist(), strict=False))
     # m = 0, then real and imaginary parts in turn
     real = np.array([start[v[:3]] + max(2 * v[3] - 1, 0) for v in variables], np.int32)
@@ -154,8 +154,9 @@ class _Edge:
         self.sender = np.array(
             [j for j in range(n) for _ in range(self.n_densities)] + [j for j, _, _ in basis.radial]
         )
-        self.l_max = max((l for _, l, _ in basis.radial), default=0)
-        self.outer = _outer([l for _, l, _ in basis.radial])
+        degrees = [degree for _, degree, _ in basis.radial]
+        self.l_max = max(degrees, default=0)
+        self.outer = _outer(degrees)
 
     def _weights(self, potential, radial):
         """Weights of what `_radial_rows` gives in: densities for each element of j, and radial
@@ -259,7 +260,8 @@ class _Energy:
         known = jnp.maximum(place, 0)
 
         def of(values):
-            return jnp.asarray(values, rho.dtype)[known] if len(values) > 1 else values[0]
+            # a Python number has no precision of its own
+            return jnp.asarray(values, rho.dtype)[known] if len(values) > 1 else float(values[0])
 
         energy = jnp.zeros_like(rho[0])
         for density, (weight, exponent) in zip(rho, self.parameters, strict=True):
@@ -330,7 +332,7 @@ def _chebyshev(x, n):
 
 
 def _cheb_exp_cos(r, parameter, cutoff, width, n):
-    last = np.exp(-parameter) if isinstance(parameter, float) else jnp.exp(-parameter)
+    last = math.exp(-parameter) if isinstance(parameter, float) else jnp.exp(-parameter)
     x = 1 - 2 * (jnp.exp(-parameter * r / cutoff) - last) / (1 - last)
     start = cutoff - width
     width_ = jnp.where(width > 0, width, 1) if not isinstance(width, float) else width or 1.0
@@ -425,8 +427,8 @@ def _outer(degrees):
 
     The adjoint is by hand: that of JAX adds up in memory what here is added up in registers.
     """
-    rows = np.array([row for row, l in enumerate(degrees) for _ in range(2 * l + 1)], np.int32)
-    harmonic = np.array([l * l + k for l in degrees for k in range(2 * l + 1)], np.int32)
+    rows = np.array([row for row, n in enumerate(degrees) for _ in range(2 * n + 1)], np.int32)
+    harmonic = np.array([n * n + k for n in degrees for k in range(2 * n + 1)], np.int32)
 
     @jax.custom_vjp
     def outer(radial, angular):

@@ -215,6 +215,9 @@ class _Ace:
 
     def _several(self, opening, closing, bounds):
         self._keyword(opening)
-        values = [self._integer("", *pair, f"{opening} {len(bounds)} integers") for pair in bounds]
+        values = [
+            self._integer("", pair[0], pair[1], f"{opening} {len(bounds)} integers")
+            for pair in bounds
+        ]
         self._keyword(closing)
         return tuple(values)

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import ELEMENT_SYMBOLS, Converted, ModelFunctions, atomic_numbers
-from .ace_products import evaluate, plan
 from .ace_places import embedding, place_of
+from .ace_products import evaluate, plan
 from .text import MOST_BYTES, PotentialFileError
 
 # Names of arrays whose first two axes are pairs of elements, where the file has them.
@@ -100,7 +100,7 @@ def _functions(model: Any, elements, cutoff) -> ModelFunctions:
         sums = evaluate(products, messages[:, :-1].T)  # -> [elements, n]
         energy = messages[:, -1]
         for k in range(len(elements)):
-            energy = energy + jnp.where(place == k, sums[k] + isolated[k], 0)
+            energy = energy + jnp.where(place == k, sums[k] + float(isolated[k]), 0)
         return jnp.where(place >= 0, energy, 0)
 
     return ModelFunctions(embedding(elements), edge, readout)

@@ -2,12 +2,12 @@
 
 The readout of the atomic cluster expansion is `rho_q = sum_t c_qt Re prod_k A[t, k]`, thousands of
 terms whose factors repeat. `plan` orders them once, in numpy, as levels: a longer product is a
-shorter one, a *node*, times one factor, so nodes are made by one gather and multiplication a level.
-Most terms are needed for the sums alone, and are never made: conservation of angular momentum splits
-them into blocks in which nearly every node P meets every factor F, and `sum_pf c_qpf Re(P_p F_f)` is
-a matrix product over f, then a dot product over p. Its adjoint consists of the same. Source of the
-recursion: Y. Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021). Knows no elements, radial
-functions or files; no state.
+shorter one, a *node*, times one factor, so nodes take one gather and multiplication a level. Most
+terms are needed for the sums alone, and are never made: angular momentum splits them into blocks in
+which nearly every node P meets every factor F, and `sum_pf c_qpf Re(P_p F_f)` is a matrix product
+over f, then a dot product over p. Its adjoint consists of the same. Source of the recursion:
+Y. Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021). Knows no elements, radial functions or
+files; no state.
 """
 
 from collections import Counter, defaultdict
@@ -72,10 +72,11 @@ def plan(
         """One of a product and its conjugate, which have the same real part."""
         return max(tuple(sorted(product)), conjugate(product))
 
-    merged: dict[Product, np.ndarray] = defaultdict(lambda: np.zeros(n_sums))
+    merged: defaultdict[Product, np.ndarray] = defaultdict(lambda: np.zeros(n_sums))
     for product, weights in terms.items():
         merged[canonical(product)] += np.asarray(weights, float)
-    linear = np.array([merged[(v,)] for v in range(n_variables)]).reshape(n_variables, n_sums).T
+    single: list[Product] = [(v,) for v in range(n_variables)]
+    linear = np.array([merged[key] for key in single]).reshape(n_variables, n_sums).T
     # what a node's value is: the product of its key, or the conjugate of that
     stored: dict[Product, Product] = {(v,): (v,) for v in range(n_variables)}
     steps: list[tuple[list[_Row], list[_Row]]] = []
@@ -90,7 +91,7 @@ def plan(
             factor = factor if factor >= 0 else n_variables + ~factor
             rows[key not in is_node].append(_Row(parent, factor, key))
         steps.append(rows)
-    place = {(v,): v for v in range(n_variables)}
+    place: dict[Product, int] = {(v,): v for v in range(n_variables)}
     levels, groups = [], {}
     for (nodes, leaves), (_, next_leaves) in zip(steps, [*steps[1:], ([], [])], strict=True):
         blocks, others = _blocks(leaves, groups, place, merged, n_real, n_variables)
@@ -122,7 +123,8 @@ def evaluate(plan: Plan, real, imaginary=None):
         return _forward(plan, variables)[0]
 
     def backward(kept, cotangent):
-        return _backward(plan, *kept, cotangent)
+        factors, nodes = kept
+        return _backward(plan, factors, nodes, cotangent)
 
     sums.defvjp(lambda *variables: _forward(plan, variables), backward)
     return sums(real) if imaginary is None else sums(real, imaginary)
