@@ -28,8 +28,7 @@ struct mliap_local_model {
   double cutoff;           /* edges exist below this distance */
   double overlap;          /* distance below which the model should not be asked; 0: no advice */
   int differentiable;      /* 1: forces can be asked for; 0: energies only */
-  double tolerance;        /* of incremental against full energies: so much for each atom ... */
-  double relative_tolerance; /* ... and this part of the energy */
+  double rounding;         /* part of an atom's energy that rounding may change, generously */
   double *isolated_energy; /* [species], caller's array, filled with energies of isolated atoms */
   char *summary;           /* caller's buffer: one line for the log about the model */
   int summary_size;        /* its size in bytes */
@@ -63,6 +62,8 @@ struct mliap_local_change {
 /* What comes back. Arrays that are NULL are not wanted. */
 struct mliap_local_result {
   double energy;         /* of all rows of this process, summed in float64 */
+  double squares;        /* sum of the squared energies of atoms that were added, and in updates
+                            taken away: rounding errors add up like its root */
   double *atom_energy;   /* [n_rows], full evaluations only */
   double *edge_gradient; /* [n_rows * width * 3] dE/dr_ij, full evaluations only; places without
                             a neighbour are not defined */

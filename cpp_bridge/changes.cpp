@@ -45,7 +45,7 @@ Changes::View Changes::view(const Points &points, int part)
           points.n_all - points.n_own};
 }
 
-void Changes::settle(const Points &points, double energy)
+void Changes::settle(const Points &points, double energy, double squares)
 {
   for (int p = 0; p < PARTS; p++) {
     const View now = view(points, p);
@@ -54,6 +54,7 @@ void Changes::settle(const Points &points, double energy)
   for (int k = 0; k < points.n_own; k++)
     if (points.species[k] >= 0) part_[OWN].settled.set_row(k, k);
   settled_energy_ = energy;
+  settled_squares_ = squares;
   settled_cached_ = true;
   n_rows_ = points.n_own;
   free_rows_.clear();
@@ -271,6 +272,7 @@ bool Changes::settle_proposal_if_nearer(const Points &points)
   free_rows_.insert(free_rows_.end(), proposed_emptied_.begin(), proposed_emptied_.end());
   n_rows_ = proposed_rows_;
   settled_energy_ = proposed_energy_;
+  settled_squares_ += proposed_squares_;
   settled_cached_ = proposed_cached_;
   proposes_ = false;
   settled_unsent_ = proposed_cached_;
@@ -461,7 +463,7 @@ void Changes::pack(int n_changed, int n_edges)
   change_ = {settled_unsent_, next_rows_, packed_.data(), static_cast<int>(packed_.size())};
 }
 
-void Changes::propose(double energy, bool cached)
+void Changes::propose(double energy, double squares, bool cached)
 {
   for (Part &part : part_) {
     part.proposed_gone = part.gone;
@@ -469,6 +471,7 @@ void Changes::propose(double energy, bool cached)
   }
   proposed_cached_ = cached;
   proposed_energy_ = energy;
+  proposed_squares_ = squares;
   proposed_emptied_ = emptied_;
   proposed_taken_ = taken_;
   proposed_rows_ = next_rows_;

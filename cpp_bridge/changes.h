@@ -34,7 +34,7 @@ class Changes {
   void forget();
 
   /* Points of which all rows were evaluated just now; row k of the cache is own atom k. */
-  void settle(const Points &points, double energy);
+  void settle(const Points &points, double energy, double squares);
 
   /* Compare. `tolerance`: a coordinate that differs by no more has not changed. `overlap`: the
      distance that a changed atom must keep from those that did not change; 0: no guard. */
@@ -45,9 +45,12 @@ class Changes {
 
   /* The energy of that difference's new state, which is now the proposal. `cached`: its rows were
      handed to the cache, so that they can be settled there. */
-  void propose(double energy, bool cached);
+  void propose(double energy, double squares, bool cached);
 
   double settled_energy() const { return settled_energy_; }
+  /* What mliap_local_result.squares has come to: of the last settle(), and of all updates since,
+     the proposal's included. */
+  double squares() const { return settled_squares_ + (proposes_ ? proposed_squares_ : 0.0); }
   bool cached() const { return settled_cached_; }    // does the cache hold the settled state
   bool proposes() const { return proposes_; }
   long accepted() const { return accepted_; }    // proposals settled since the last settle()
@@ -100,14 +103,14 @@ class Changes {
   bool remembers_ = false, proposes_ = false, settled_unsent_ = false;
   double tolerance_ = 0.0;
   Part part_[PARTS];
-  double settled_energy_ = 0.0;
+  double settled_energy_ = 0.0, settled_squares_ = 0.0;
   bool settled_cached_ = false;
   long accepted_ = 0;
   int n_rows_ = 0;    // rows of the cache in use or free, all below this
   std::vector<int> free_rows_;
 
   /* The proposal, beside its parts. */
-  double proposed_energy_ = 0.0;
+  double proposed_energy_ = 0.0, proposed_squares_ = 0.0;
   bool proposed_cached_ = false;
   std::vector<int> proposed_emptied_;    // rows that it frees
   std::size_t proposed_taken_ = 0;    // free rows that it takes, from the end

@@ -6,7 +6,6 @@
 #include "error.h"
 #include "neighbor.h"
 #include "pair_mliap_local.h"
-#include "update.h"
 #include "utils.h"
 
 using namespace LAMMPS_NS;
@@ -32,12 +31,14 @@ FixMLIAPLocal::~FixMLIAPLocal()
 
 int FixMLIAPLocal::setmask()
 {
-  return POST_INTEGRATE | POST_INTEGRATE_RESPA | POST_NEIGHBOR | MIN_POST_NEIGHBOR;
+  return POST_INTEGRATE | POST_INTEGRATE_RESPA | POST_NEIGHBOR | MIN_POST_NEIGHBOR | PRE_FORCE |
+      PRE_FORCE_RESPA;
 }
 
 void FixMLIAPLocal::init()
 {
-  begun_ = integrated_ = -1;
+  moved_ = false;
+  calls_before_move_ = -1;
   if (!pair)
     error->all(FLERR,
                "fix mliap_local belongs to a pair style mliap_local, which makes it by "
@@ -46,22 +47,36 @@ void FixMLIAPLocal::init()
 
 void FixMLIAPLocal::setup_post_neighbor()
 {
-  forces_due();
+  moved_ = false;
   pair->list_is_old();    // LAMMPS counts builds from 0 again at each setup, and rerun has many
 }
 
-/* Monte Carlo fixes work in PRE_EXCHANGE: after this and before POST_NEIGHBOR, with a list that
-   they rebuilt in the same step. Others (hmc, sgcmc, write_data) ask elsewhere. Under rRESPA the
-   inner levels come here again after the list was built; the outermost is the first of a step. */
+/* Monte Carlo fixes work in PRE_EXCHANGE: after this and before POST_NEIGHBOR, and rebuild LAMMPS's
+   lists before they ask for an energy. Others (hmc, sgcmc, write_data) ask elsewhere. What tells is
+   the order of events, never a time step: several runs may begin at the same one. */
 void FixMLIAPLocal::post_integrate()
 {
-  if (begun_ == update->ntimestep) return;
-  begun_ = integrated_ = update->ntimestep;
+  moved_ = true;
+  moves_++;
+  calls_before_move_ = neighbor->ncalls;
 }
 
 bool FixMLIAPLocal::in_trial() const
 {
-  return integrated_ == update->ntimestep && neighbor->lastcall == update->ntimestep;
+  return moved_ && neighbor->ncalls != calls_before_move_;
+}
+
+/* The step's list. Built now and not at the next force call, because rRESPA moves atoms before. */
+void FixMLIAPLocal::post_neighbor()
+{
+  moved_ = false;
+  pair->build_list();
+}
+
+/* A step without a new list: what builds one after its forces (hmc) is not in a trial. */
+void FixMLIAPLocal::pre_force(int)
+{
+  if (neighbor->ncalls == calls_before_move_) moved_ = false;
 }
 
 double FixMLIAPLocal::compute_vector(int which)
@@ -80,6 +95,6 @@ void FixMLIAPLocal::post_run()
     utils::logmesg(lmp,
                    "{}: {:.0f} full and {:.0f} incremental evaluations, {:.0f} with forces, "
                    "{:.0f} trials answered by the overlap guard, {:.0f} compilations\n"
-                   "{}: largest |incremental - full| {:.3g}\n",
-                   id, value[0], value[1], value[2], value[5], value[4], id, value[3]);
+                   "{}: largest |incremental - full| {:.3g}, up to {:.3g} would have passed\n",
+                   id, value[0], value[1], value[2], value[5], value[4], id, value[3], value[6]);
 }

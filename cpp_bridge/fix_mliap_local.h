@@ -18,8 +18,10 @@ class FixMLIAPLocal : public Fix {
   void setup_post_neighbor() override;
   void post_integrate() override;
   void post_integrate_respa(int, int) override { post_integrate(); }
-  void post_neighbor() override { forces_due(); }
-  void min_post_neighbor() override { forces_due(); }
+  void post_neighbor() override;
+  void min_post_neighbor() override { post_neighbor(); }
+  void pre_force(int) override;
+  void pre_force_respa(int, int, int) override { pre_force(0); }
   void post_run() override;
   double compute_vector(int) override;
 
@@ -27,13 +29,15 @@ class FixMLIAPLocal : public Fix {
      nobody reads forces. */
   bool in_trial() const;
 
+  /* How often atoms have been moved, and LAMMPS's count of list builds when they were last. */
+  bigint moves() const { return moves_; }
+  bigint calls_before_move() const { return calls_before_move_; }
+
   class PairMLIAPLocal *pair = nullptr;    // its owner
 
  private:
-  void forces_due() { integrated_ = -1; }
-
-  bigint begun_ = -1;         // the step that began last
-  bigint integrated_ = -1;    // the step whose list has not been built yet
+  bigint moves_ = 0, calls_before_move_ = -1;
+  bool moved_ = false;    // and the step's own list and forces are still to come
 };
 
 }    // namespace LAMMPS_NS

@@ -3,6 +3,7 @@
 #include "neighbours.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace mliap_local {
 
@@ -59,6 +60,50 @@ void collect_rows(const Points &points, const NeighbourList &list, double cutoff
   atoms.assign(points.n_own, -1);
   for (int ii = 0; ii < list.inum; ii++) atoms[list.ilist[ii]] = list.ilist[ii];
   collect_rows(points, list, cutoff, atoms, rows);
+}
+
+void search_rows(const Points &points, double cutoff, Rows &rows)
+{
+  std::vector<std::vector<int>> senders(points.n_own);
+  std::size_t width = 1;
+  for (int i = 0; i < points.n_own; i++) {
+    if (points.species[i] < 0) continue;
+    for (int j = 0; j < points.n_all; j++) {
+      const double x = points.x[3 * j] - points.x[3 * i];
+      const double y = points.x[3 * j + 1] - points.x[3 * i + 1];
+      const double z = points.x[3 * j + 2] - points.x[3 * i + 2];
+      if (x * x + y * y + z * z < cutoff * cutoff && j != i && points.species[j] >= 0)
+        senders[i].push_back(j);
+    }
+    width = std::max(width, senders[i].size());
+  }
+  rows.width = static_cast<int>(width);
+  rows.senders.assign(width * points.n_own, -1);
+  rows.neighbour_species.assign(width * points.n_own, -1);
+  rows.r_ij.assign(3 * width * points.n_own, 0.0);
+  for (int i = 0; i < points.n_own; i++)
+    for (std::size_t k = 0; k < senders[i].size(); k++) {
+      const int j = senders[i][k];
+      rows.senders[width * i + k] = j;
+      rows.neighbour_species[width * i + k] = points.species[j];
+      for (int c = 0; c < 3; c++)
+        rows.r_ij[3 * (width * i + k) + c] = points.x[3 * j + c] - points.x[3 * i + c];
+    }
+}
+
+std::pair<int, int> closest_pair(const Points &points)
+{
+  std::pair<int, int> closest{-1, -1};
+  double least = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < points.n_own; i++)
+    for (int j = 0; j < points.n_all; j++) {
+      if (j == i || points.species[i] < 0 || points.species[j] < 0) continue;
+      const double square = square_distance(points.x + 3 * i, points.x + 3 * j);
+      if (square >= least) continue;
+      least = square;
+      closest = {i, j};
+    }
+  return closest;
 }
 
 void add_forces(const Rows &rows, const double *edge_gradient, int n_own, const Sums &sums)

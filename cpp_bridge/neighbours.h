@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include <utility>
 #include <vector>
 
 namespace mliap_local {
@@ -51,6 +52,13 @@ void collect_rows(const Points &points, const NeighbourList &list, double cutoff
 
 /* Fills rows: row k belongs to own atom k. Own atoms that the list leaves out get none. */
 void collect_rows(const Points &points, const NeighbourList &list, double cutoff, Rows &rows);
+
+/* The same rows by looking at all pairs of points: slow, and shares nothing with lists, boxes and
+   their users, because it is what they are checked against. */
+void search_rows(const Points &points, double cutoff, Rows &rows);
+
+/* The two points that contribute and are closest, at least one of them own; -1, -1: no two. */
+std::pair<int, int> closest_pair(const Points &points);
 
 /* Where forces and virials are added; NULL: not wanted. Virials are those of -r_ij dE/dr_ij. */
 struct Sums {

@@ -34,6 +34,11 @@ static constexpr double OVERLAP_ENERGY = 1.0e60;
    box when it takes a refused molecule back by the way it came. An atom of it that came back exactly
    must not meet its own bond as an overlap with one that did not. */
 static constexpr double NOISE = 1.0e-12;
+/* Sums of energies in float64, over atoms and over updates, are good to this part. */
+static constexpr double SUM_ROUNDING = 1.0e-12;
+/* A trial that raises the energy by so many kT is never accepted, at the highest temperature that
+   anybody simulates: kelvin, or epsilon in units lj. */
+static constexpr double NEVER = 1000.0, HOTTEST = 1.0e4, HOTTEST_LJ = 100.0;
 static constexpr int TEXT_SIZE = 65536;
 
 PairMLIAPLocal::PairMLIAPLocal(LAMMPS *lmp) : Pair(lmp), text_(TEXT_SIZE)
@@ -210,8 +215,7 @@ void PairMLIAPLocal::open_model(const char *file)
   cutoff_ = model.cutoff;
   overlap_ = asked_overlap_ < 0.0 ? model.overlap : asked_overlap_;
   differentiable_ = model.differentiable;
-  tolerance_ = model.tolerance;
-  relative_tolerance_ = model.relative_tolerance;
+  rounding_ = model.rounding;
   if (comm->me == 0) utils::logmesg(lmp, std::string("mliap_local: ") + summary + "\n");
 }
 
@@ -288,8 +292,9 @@ double PairMLIAPLocal::init_one(int i, int j)
 void PairMLIAPLocal::check_sgcmc()
 {
   for (const auto &sgcmc : modify->get_fix_by_style("^sgcmc")) {
-    const NeighList *asked = neighbor->find_list(sgcmc);
+    NeighList *asked = neighbor->find_list(sgcmc);
     if (asked && asked->ghost) {
+      build_anew(asked);    // its stencil may be older than the box, see there
       const double needed = 2.0 * cutoff_ + neighbor->skin;
       if (comm->get_comm_cutoff() < needed * (1.0 - 1.0e-7))    // as far as it is printed
         error->all(FLERR,
@@ -344,15 +349,42 @@ Points PairMLIAPLocal::points()
   return {atom->nlocal, n_all, n_all ? atom->x[0] : nullptr, species_.data()};
 }
 
-/* The list is occasional, so that a trial does not pay for it. It is built when it is first asked
-   for after LAMMPS rebuilt its bins, and lasts as long as LAMMPS's own lists. */
-mliap_local::NeighbourList PairMLIAPLocal::neighbour_list()
+/* LAMMPS tells from time steps whether an occasional list is older than its bins, and whether the
+   stencil that it is built from is. Box, positions and parts of ranks change within a step, so it
+   is made to believe that they all just did. */
+void PairMLIAPLocal::build_anew(NeighList *occasional)
 {
-  if (list_built_ != neighbor->ncalls) {
-    neighbor->build_one(list);
-    list_built_ = neighbor->ncalls;
+  struct Later {
+    bigint &step;
+    const bigint as_it_was;
+    explicit Later(bigint &step) : step(step), as_it_was(step) { step = MAXBIGINT; }
+    ~Later() { step = as_it_was; }
+  } bins(neighbor->last_setup_bins), build(neighbor->lastcall);
+  neighbor->build_one(occasional);
+}
+
+/* The list is occasional, so that a trial does not pay for it. It is built when it is first asked
+   for after LAMMPS filled its bins, and lasts as long as LAMMPS's own lists, but for two things.
+   Where atoms have moved since the bins were filled (fix hmc fills them at the end of a step), it
+   holds who is near now, and not who will be until the bins are filled again. And it lacks atoms
+   that were hidden then: tried for deletion, or of a type that another sub-style of hybrid has. */
+mliap_local::NeighbourList PairMLIAPLocal::neighbour_list(const Points &now)
+{
+  bool good = list_built_ == neighbor->ncalls &&
+      listed_species_.size() == static_cast<std::size_t>(now.n_all);
+  for (int k = 0; good && k < now.n_all; k++) good = listed_species_[k] >= 0 || now.species[k] < 0;
+  if (!good) {
+    build_anew(list);
+    listed_species_.assign(now.species, now.species + now.n_all);
+    list_built_ = neighbor->ncalls == fix_->calls_before_move() ? -1 : neighbor->ncalls;
   }
   return {list->inum, list->ilist, list->numneigh, list->firstneigh, NEIGHMASK};
+}
+
+/* The fix asks for it when LAMMPS has built its own lists. */
+void PairMLIAPLocal::build_list()
+{
+  if (forces_) neighbour_list(points());
 }
 
 Changes::Answer PairMLIAPLocal::compare(const Points &now, double overlap)
@@ -385,8 +417,8 @@ void PairMLIAPLocal::compute(int eflag, int vflag)
    asks for the present state, whose atoms molecular dynamics moved: no trial to refuse. */
 double PairMLIAPLocal::trial_energy(const Points &now)
 {
-  const bool present = last_trial_ != update->ntimestep;
-  last_trial_ = update->ntimestep;
+  const bool present = last_trial_ != fix_->moves();
+  last_trial_ = fix_->moves();
   const Changes::Answer answer = compare(now, present ? 0.0 : overlap_);
   if (answer != Changes::Answer::overlap) return energy_alone(now, answer);
   counters_[OVERLAPS]++;
@@ -396,9 +428,9 @@ double PairMLIAPLocal::trial_energy(const Points &now)
 double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer)
 {
   const bool due = changes_.accepted() >= refresh_;
-  if (answer == Changes::Answer::unknown || due) return full(now, true, false, false);
+  if (answer == Changes::Answer::unknown || due) return full(now, true, false, false).energy;
   if (answer != Changes::Answer::changed) {
-    if (!cache_ || !changes_.cached()) return full(now, true, false, false);
+    if (!cache_ || !changes_.cached()) return full(now, true, false, false).energy;
     counters_[INCREMENTAL]++;
     return verified(now, changes_.settled_energy());
   }
@@ -409,21 +441,39 @@ double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer)
       failed(text_.data());
     counters_[COMPILATIONS] = result.compilations;
   }
-  const double energy = result.sound ? result.energy : full(now, false, false, false);
-  changes_.propose(energy, result.sound);
-  if (!result.sound) return energy;
+  const bool sound = result.sound;
+  if (!sound) result = full(now, false, false, false);
+  changes_.propose(result.energy, result.squares, sound);
+  if (!sound) return result.energy;
   counters_[INCREMENTAL]++;
-  return verified(now, energy);
+  return verified(now, result.energy);
+}
+
+bool PairMLIAPLocal::verification_is_due()
+{
+  if (!verify_ || ++since_verified_ < verify_) return false;
+  since_verified_ = 0;
+  return true;
 }
 
 /* The same energy, compared with a full one where it is the N-th. */
 double PairMLIAPLocal::verified(const Points &now, double energy)
 {
-  if (verify_ && ++since_verified_ >= verify_) {
-    since_verified_ = 0;
-    watch_drift(energy, full(now, false, false, false), now.n_own);
+  if (verification_is_due()) {
+    const double full = searched(now).energy;
+    /* What no fix accepts is not judged: rounding of huge energies is huge. */
+    if (could_be_accepted(energy) || could_be_accepted(full))
+      judge(now, energy, full, changes_.squares(), Against::full);
   }
   return energy;
+}
+
+/* Also what is not a number may be: judge() says so. */
+bool PairMLIAPLocal::could_be_accepted(double energy) const
+{
+  const bool lj = strcmp(update->unit_style, "lj") == 0;
+  const double never = NEVER * force->boltz * (lj ? HOTTEST_LJ : HOTTEST);
+  return !(energy - changes_.settled_energy() > never);
 }
 
 /* A step: energy, forces and what else LAMMPS asks for. Where it comes after a Monte Carlo stage
@@ -441,9 +491,12 @@ void PairMLIAPLocal::step(const Points &now)
   }
   const bool known = answer == Changes::Answer::settled || answer == Changes::Answer::proposed;
   const bool incremental = known && changes_.cached() && changes_.accepted() > 0;
-  const double before = changes_.settled_energy();
-  const double energy = full(now, true, forces_, eflag_atom);
-  if (incremental) watch_drift(before, energy, now.n_own);
+  const double before = changes_.settled_energy(), squares = changes_.squares();
+  const mliap_local_result result = full(now, true, forces_, eflag_atom);
+  const double energy = result.energy;
+  if (incremental) judge(now, before, energy, squares, Against::full);
+  if (verification_is_due())
+    judge(now, energy, searched(now).energy, result.squares, Against::search);
   if (eflag_global) eng_vdwl += energy;
   if (eflag_atom)
     for (int k = 0; k < now.n_own; k++) eatom[k] += atom_energy_[k];
@@ -510,45 +563,83 @@ void PairMLIAPLocal::refuse_readers_of_forces()
   update->vflag_global = -1;
 }
 
-double PairMLIAPLocal::full(const Points &now, bool keep, bool forces, bool atoms)
+/* All atoms, with their neighbours from LAMMPS's list. */
+mliap_local_result PairMLIAPLocal::full(const Points &now, bool keep, bool forces, bool atoms)
 {
   for (int k = 0; k < 3 * now.n_own; k++)
     if (!std::isfinite(now.x[k]))
       stop(fmt::format("Pair style mliap_local: expected finite positions, got {} in atom {}; "
                        "check the input, the time step and overlapping atoms",
                        now.x[k], atom->tag[k / 3]));
-  mliap_local::collect_rows(now, neighbour_list(), cutoff_, rows_);
-  mliap_local_rows rows{now.n_own,         rows_.width, now.species, rows_.neighbour_species.data(),
-                        rows_.r_ij.data(), keep};
+  mliap_local::collect_rows(now, neighbour_list(now), cutoff_, rows_);
+  return evaluate(now, rows_, keep, forces, atoms);
+}
+
+/* All atoms, with neighbours from a search that has nothing in common with what it verifies. */
+mliap_local_result PairMLIAPLocal::searched(const Points &now)
+{
+  mliap_local::search_rows(now, cutoff_, searched_);
+  return evaluate(now, searched_, false, false, false);
+}
+
+mliap_local_result PairMLIAPLocal::evaluate(const Points &now, const mliap_local::Rows &from,
+                                            bool keep, bool forces, bool atoms)
+{
+  mliap_local_rows rows{now.n_own,        from.width, now.species, from.neighbour_species.data(),
+                        from.r_ij.data(), keep};
   mliap_local_result result{};
   if (atoms) {
     atom_energy_.resize(std::max(now.n_own, 1));
     result.atom_energy = atom_energy_.data();
   }
   if (forces) {
-    edge_gradient_.resize(std::max<std::size_t>(rows_.r_ij.size(), 1));
+    edge_gradient_.resize(std::max<std::size_t>(from.r_ij.size(), 1));
     result.edge_gradient = edge_gradient_.data();
   }
   if (!bridge_->full(instance_, &rows, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
   counters_[forces ? FORCES : FULL]++;
   counters_[COMPILATIONS] = result.compilations;
-  if (keep) changes_.settle(now, result.energy);
-  return result.energy;
+  if (keep) changes_.settle(now, result.energy, result.squares);
+  return result;
 }
 
-void PairMLIAPLocal::watch_drift(double incremental, double full, int n_atoms)
+/* Two energies of one state. Rounding of each atom's energy is a part of that energy, at random: for
+   many it adds up like the root of the sum of squares. */
+void PairMLIAPLocal::judge(const Points &now, double energy, double reference, double squares,
+                           Against against)
 {
-  const double drift = std::fabs(incremental - full);
+  const double largest = std::max(std::fabs(energy), std::fabs(reference));
+  if (!std::isfinite(largest)) {
+    const auto [i, j] = mliap_local::closest_pair(now);
+    const std::string pair = i < 0
+        ? "no two atoms are here"
+        : fmt::format("the closest atoms are {} and {}, at distance {:.6g}", atom->tag[i],
+                      atom->tag[j],
+                      std::sqrt(mliap_local::square_distance(now.x + 3 * i, now.x + 3 * j)));
+    stop(
+        fmt::format("Pair style mliap_local: expected a number for the energy, but the model gives "
+                    "{}; {}: use overlap to keep atoms apart, or a model that is finite there",
+                    std::isfinite(reference) ? energy : reference, pair));
+  }
+  const double drift = std::fabs(energy - reference);
   const double tolerance = verify_tolerance_ > 0.0
       ? verify_tolerance_
-      : tolerance_ * std::max(n_atoms, 1) + relative_tolerance_ * std::fabs(full);
+      : rounding_ * std::sqrt(squares) + SUM_ROUNDING * largest;
   counters_[DRIFT] = std::max(counters_[DRIFT], drift);
-  if (!(drift <= tolerance))
-    stop(fmt::format(
-        "Pair style mliap_local: incremental energy {:.15g} and full energy {:.15g} "
-        "differ by {:.3g}, more than the tolerance {:.3g}; use cache no, a smaller refresh, "
-        "or a larger tolerance with verify N tolerance",
-        incremental, full, drift, tolerance));
+  counters_[TOLERATED] = std::max(counters_[TOLERATED], tolerance);
+  if (drift <= tolerance) return;
+  if (against == Against::search)
+    stop(
+        fmt::format("Pair style mliap_local: neighbours from LAMMPS's list give the energy {:.15g} "
+                    "and a search over all atoms {:.15g}, a difference of {:.3g} where {:.3g} is "
+                    "tolerated: the list is too old; use neigh_modify delay 0 every 1 check yes, "
+                    "and a larger skin",
+                    energy, reference, drift, tolerance));
+  stop(fmt::format(
+      "Pair style mliap_local: incremental energy {:.15g} and full energy {:.15g} "
+      "differ by {:.3g}, more than the tolerance {:.3g}; use cache no, a smaller refresh, "
+      "or a larger tolerance with verify N tolerance",
+      energy, reference, drift, tolerance));
 }
 
 /* The first line is the error; what follows a blank line is Python's traceback, for the log. */

@@ -18,7 +18,7 @@ namespace LAMMPS_NS {
 
 class PairMLIAPLocal : public Pair {
  public:
-  enum { FULL, INCREMENTAL, FORCES, DRIFT, COMPILATIONS, OVERLAPS, N_COUNTERS };
+  enum { FULL, INCREMENTAL, FORCES, DRIFT, COMPILATIONS, OVERLAPS, TOLERATED, N_COUNTERS };
 
   PairMLIAPLocal(class LAMMPS *);
   ~PairMLIAPLocal() override;
@@ -32,6 +32,7 @@ class PairMLIAPLocal : public Pair {
   double memory_usage() override;
 
   void list_is_old() { list_built_ = -1; }
+  void build_list();
   void fix_is_gone() { fix_ = nullptr; }
   double counter(int which) const { return counters_[which]; }
 
@@ -44,15 +45,22 @@ class PairMLIAPLocal : public Pair {
   void check_exclusions();
   int species(int) const;
   mliap_local::Points points();
-  mliap_local::NeighbourList neighbour_list();
+  void build_anew(class NeighList *);
+  mliap_local::NeighbourList neighbour_list(const mliap_local::Points &);
 
   double trial_energy(const mliap_local::Points &);
   double energy_alone(const mliap_local::Points &, mliap_local::Changes::Answer);
   double verified(const mliap_local::Points &, double energy);
   void refuse_readers_of_forces();
-  double full(const mliap_local::Points &, bool keep, bool forces, bool atoms);
+  mliap_local_result full(const mliap_local::Points &, bool keep, bool forces, bool atoms);
+  mliap_local_result searched(const mliap_local::Points &);
+  mliap_local_result evaluate(const mliap_local::Points &, const mliap_local::Rows &, bool keep,
+                              bool forces, bool atoms);
   void step(const mliap_local::Points &);
-  void watch_drift(double incremental, double full, int n_atoms);
+  bool verification_is_due();
+  bool could_be_accepted(double energy) const;
+  enum class Against { full, search };
+  void judge(const mliap_local::Points &, double energy, double reference, double squares, Against);
   mliap_local::Changes::Answer compare(const mliap_local::Points &, double overlap);
   [[noreturn]] void failed(const char *text);
   [[noreturn]] void stop(const std::string &text);
@@ -66,7 +74,7 @@ class PairMLIAPLocal : public Pair {
   // the opened model
   const mliap_local::Bridge *bridge_ = nullptr;
   int instance_ = -1;
-  double cutoff_ = 0.0, overlap_ = 0.0, tolerance_ = 0.0, relative_tolerance_ = 0.0;
+  double cutoff_ = 0.0, overlap_ = 0.0, rounding_ = 0.0;
   bool differentiable_ = false;
   std::vector<double> isolated_energy_;
 
@@ -75,14 +83,15 @@ class PairMLIAPLocal : public Pair {
 
   mliap_local::Changes changes_;
   mliap_local::AtomicEnergies atomic_energies_;
-  mliap_local::Rows rows_;
+  mliap_local::Rows rows_, searched_;
   std::vector<int> species_;
+  std::vector<int> listed_species_;    // when the list was built
   std::vector<double> atom_energy_, edge_gradient_;
-  bigint last_trial_ = -1;    // step of the last trial
+  bigint last_trial_ = -1;    // fix_->moves() at the last trial
   bigint list_built_ = -1;    // neighbor->ncalls when the occasional list was built
   bool checked_ = false;    // what only the first call of a run can see
   long since_verified_ = 0;
-  double counters_[N_COUNTERS] = {0, 0, 0, 0, 0, 0};
+  double counters_[N_COUNTERS] = {0, 0, 0, 0, 0, 0, 0};
   std::vector<char> text_;
 };
 

@@ -188,12 +188,12 @@ int main(int, char **argv)
       if (changes.change().accepted) cache = proposal;
       proposal = updated(cache, changes.change());
       energy = energy_of(total_of(proposal));
-      changes.propose(energy, any(30) > 0);    // seldom: not to be settled in the cache
+      changes.propose(energy, 0.0, any(30) > 0);    // seldom: not to be settled in the cache
     } else if (answer == Changes::Answer::changed) {
-      changes.propose(energy, false);
+      changes.propose(energy, 0.0, false);
     } else if (answer == Changes::Answer::unknown || !changes.cached()) {
       cache = truth;
-      changes.settle(now, energy);
+      changes.settle(now, energy, 0.0);
     } else {
       energy = changes.settled_energy();
     }

@@ -12,7 +12,7 @@ from mliap_local.lib._bridge_cffi import ffi, lib
 class FakeSession:
     """Keeps what it was shown; its energy is a sum that a wrong stride would change."""
 
-    cutoff, overlap, differentiable, tolerances = 5.0, 0.7, True, (1e-9, 1e-12)
+    cutoff, overlap, differentiable, rounding = 5.0, 0.7, True, 1e-9
     summary = "modèle d'essai, Ni Al"
     isolated_energies = (-1.5, 2.5)
     compilations = 3
@@ -24,13 +24,13 @@ class FakeSession:
             atom_energy[:] = np.arange(len(atom_energy))
         if edge_gradient is not None:
             edge_gradient[:] = -r_ij
-        return float(r_ij.sum())
+        return float(r_ij.sum()), 12.5
 
     def update(self, **change):
         self.seen = {name: np.copy(value) for name, value in change.items()}
         if change["cache_rows"] == 0:
             raise KeyError("nothing changed")
-        return float(change["packed"].sum()), True
+        return float(change["packed"].sum()), 7.5, True
 
 
 def text(buffer) -> str:
@@ -78,7 +78,7 @@ def test_open_passes_everything_on(opened):
         "threads": 4,
     }
     assert (model.cutoff, model.overlap, model.differentiable) == (5.0, 0.7, 1)
-    assert (model.tolerance, model.relative_tolerance) == (1e-9, 1e-12)
+    assert model.rounding == 1e-9
     assert list(model.isolated_energy[0:2]) == [-1.5, 2.5]
     assert text(model.summary) == "modèle d"[:7]  # cut at a whole character, in 9 bytes with its 0
 
@@ -96,6 +96,7 @@ def test_full_shows_and_fills_arrays(opened, error, wanted):
         result.atom_energy, result.edge_gradient = pointers(atom_energy, gradient)
     assert lib.mliap_local_full(model.instance, rows, result, error, 4000) == 1, text(error)
     assert result.energy == r_ij.sum() != 0 and result.compilations == 3
+    assert result.squares == 12.5
     assert not session.writeable
     for seen, shown in zip(session.seen, (species, neighbours.reshape(3, 2), r_ij), strict=False):
         np.testing.assert_array_equal(seen, shown)
@@ -117,7 +118,7 @@ def test_update_shows_what_is_packed(opened, error):
     change = ffi.new("struct mliap_local_change *", [1, 7, *pointers(packed), 9])
     result = ffi.new("struct mliap_local_result *")
     assert lib.mliap_local_update(model.instance, change, result, error, 4000) == 1, text(error)
-    assert result.energy == 36.0 and result.sound == 1
+    assert (result.energy, result.squares, result.sound) == (36.0, 7.5, 1)
     assert session.seen["accepted"] and session.seen["cache_rows"] == 7
     np.testing.assert_array_equal(session.seen["packed"], packed)
 

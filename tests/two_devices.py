@@ -126,14 +126,14 @@ def walk(model: str, device: str, rank: int) -> dict[str, Any]:
     moved.watch(opened)
     shown = rows(x, species)
     seen: dict[str, Any] = {"rows": {name: array.nbytes for name, array in shown.items()}}
-    seen["energy"] = [opened.full(**shown)]
+    seen["energy"] = [opened.full(**shown)[0]]
     seen["full"] = moved.take()
     seen["settled"] = large()
     seen["trials"], seen["sound"] = [], []
     accepted = False
     for trial, atom in enumerate(INSIDE):
         to = x[atom] + draw.uniform(-0.4, 0.4, 3)
-        energy, sound = opened.update(accepted=accepted, **change(x, species, atom, to))
+        energy, _, sound = opened.update(accepted=accepted, **change(x, species, atom, to))
         seen["energy"].append(energy)
         seen["sound"].append(sound)
         seen["trials"].append(moved.take())
@@ -143,11 +143,11 @@ def walk(model: str, device: str, rank: int) -> dict[str, Any]:
     seen["tried"] = large()
     shown = rows(x, species)
     energies, gradient = np.zeros(N**3), np.zeros_like(shown["r_ij"])
-    seen["energy"].append(
-        opened.full(**shown, keep=False, atom_energy=energies, edge_gradient=gradient)
-    )
+    energy, squares = opened.full(**shown, keep=False, atom_energy=energies, edge_gradient=gradient)
+    seen["energy"].append(energy)
     seen["forces"] = moved.take()
     seen["per_atom"] = [float(np.sum(energies**2)), float(np.sum(gradient**2))]
+    assert np.isclose(squares, seen["per_atom"][0], rtol=1e-12)
     seen["lowered"] = moved.lowered
     return seen
 

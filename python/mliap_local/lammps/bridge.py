@@ -43,7 +43,7 @@ def mliap_local_open(settings, model, error, error_size):
         model.cutoff = session.cutoff
         model.overlap = session.overlap
         model.differentiable = session.differentiable
-        model.tolerance, model.relative_tolerance = session.tolerances
+        model.rounding = session.rounding
         energies = _output(model.isolated_energy, len(wanted["elements"]))
         if energies is not None:
             energies[:] = session.isolated_energies
@@ -60,7 +60,7 @@ def mliap_local_full(instance, rows, result, error, error_size):
     try:
         session = _session(instance)
         n_rows, width = rows.n_rows, rows.width
-        result.energy = session.full(
+        result.energy, result.squares = session.full(
             species=_input(rows.species, np.int32, n_rows),
             neighbour_species=_input(rows.neighbour_species, np.int32, n_rows, width),
             r_ij=_input(rows.r_ij, np.float64, n_rows, width, 3),
@@ -78,7 +78,7 @@ def mliap_local_full(instance, rows, result, error, error_size):
 def mliap_local_update(instance, change, result, error, error_size):
     try:
         session = _session(instance)
-        result.energy, result.sound = session.update(
+        result.energy, result.squares, result.sound = session.update(
             accepted=bool(change.accepted),
             cache_rows=change.cache_rows,
             packed=_input(change.packed, np.float64, change.room),

@@ -33,9 +33,9 @@ from mliap_local.local import (
 from mliap_local.model_file import ModelFileError, read_model
 from mliap_local.models import atomic_numbers
 
-TOLERANCES = {"32bit": (1e-5, 1e-6), "64bit": (1e-9, 1e-12)}
-"""Difference of incremental and full energies that rounding can explain: for each atom (energy
-units), and as a part of the energy."""
+ROUNDING = {"32bit": 1e-6, "64bit": 1e-11}
+"""Part of an atom's energy that rounding may change; errors of many atoms add up like the root of
+their squares."""
 
 LARGE_SUM = {"32bit": 1e3, "64bit": 1e6}
 """A message sum this many times as large as the others has no digits left for them: what is
@@ -78,7 +78,7 @@ class Kernels:
         self.cutoff = float(metadata.cutoff)
         self.overlap = float(metadata.overlap or 0.0)
         self.differentiable = model.vjp_order >= 1
-        self.tolerances = TOLERANCES[metadata.precision]
+        self.rounding = ROUNDING[metadata.precision]
         self._large_sum = LARGE_SUM[metadata.precision]
         self.dtype = np.float32 if metadata.precision == "32bit" else np.float64
         self.numbers = tuple(int(number) for number in atomic_numbers(elements))
@@ -113,28 +113,43 @@ class Kernels:
         config = self._model if cache is None else dataclasses.replace(self._model, cache=cache)
         return LocalMLIAPInput(None, None, edges, None, config, IDENTITY_LENS)
 
-    def _energy(self, rows: NeighbourRows) -> tuple[LocalMLIAPPatch]:
-        return (local_mliap_energy_full(self._input(rows)).patch,)
+    def _energy(self, rows: NeighbourRows) -> tuple[LocalMLIAPPatch, jax.Array]:
+        """The patch, and (energy, sum of squared energies of atoms)."""
+        patch = local_mliap_energy_full(self._input(rows)).patch
+        return patch, _sums_of(patch.cache)
 
-    def _forces(self, rows: NeighbourRows) -> tuple[LocalMLIAPPatch, jax.Array]:
+    def _forces(self, rows: NeighbourRows) -> tuple[LocalMLIAPPatch, jax.Array, jax.Array]:
+        """The same, and the gradient."""
         terms, gradient = rows.terms_and_gradient(self._model)
-        return full_patch(terms, IDENTITY_LENS).patch, gradient
+        patch = full_patch(terms, IDENTITY_LENS).patch
+        return patch, _sums_of(patch.cache), gradient
 
     def _update(
         self, cache: LocalMLIAPCache, scale: jax.Array, rows: ChangedRows
     ) -> tuple[LocalMLIAPPatch, jax.Array]:
-        """The patch, and (energy, 1 if it is sound) in one array: each more costs 10 us to read."""
+        """The patch, and (energy, sum of squared energies of atoms taken away and added, 1 if it is
+        sound) in one array: each more costs 10 us to read."""
         patch = local_mliap_energy_update(self._input(rows, cache)).patch
-        assert cache.totals is not None and patch.cache.totals is not None  # or the update raised
+        assert cache.totals is not None and cache.energies is not None  # or the update raised
         change = rows.change(dataclasses.replace(self._model, cache=cache))
         old = cache.msg_sum.at[change.rows].get(mode="fill", fill_value=0)
         before, after = (jnp.max(jnp.abs(sums), axis=1) for sums in (old, patch.cache.msg_sum))
         scale = jnp.where(scale > 0, scale, jnp.max(after))
         kept = change.occupied & ~change.fresh
         sound = jnp.all(~kept | (before <= self._large_sum * scale))
-        total, (limit, row_limit) = patch.cache.totals[0], LARGE_ENERGY
+        total, squares = _sums_of(patch.cache)
+        lost = cache.energies.at[change.rows].get(mode="fill", fill_value=0)
+        squares += jnp.sum(jnp.square(lost.astype(squares.dtype)))
+        limit, row_limit = LARGE_ENERGY
         sound &= jnp.abs(cache.totals[0]) <= limit + row_limit * cache.msg_sum.shape[0]
-        return patch, jnp.stack([total, sound.astype(total.dtype)])
+        return patch, jnp.stack([total, squares, sound.astype(total.dtype)])
+
+
+def _sums_of(cache: LocalMLIAPCache) -> jax.Array:
+    """The energy of the one system, and the sum of the squared energies of the cache's rows."""
+    assert cache.totals is not None and cache.energies is not None  # every evaluation leaves them
+    squares = jnp.sum(jnp.square(cache.energies.astype(cache.totals.dtype)))
+    return jnp.stack([cache.totals[0], squares])
 
 
 def _scale_of(message_sums: jax.Array) -> jax.Array:

@@ -46,7 +46,7 @@ class Session:
         kernels = open_kernels(model_file, elements, units, device, reference_isolated, node_rank)
         self._kernels = kernels
         self.cutoff, self.overlap = kernels.cutoff, kernels.overlap
-        self.differentiable, self.tolerances = kernels.differentiable, kernels.tolerances
+        self.differentiable, self.rounding = kernels.differentiable, kernels.rounding
         self.isolated_energies, self.summary = kernels.isolated_energies, kernels.summary
         self.compilations = 0  # since it was opened
         self._cache: LocalMLIAPCache | None = None
@@ -67,7 +67,7 @@ class Session:
         keep: bool = True,
         atom_energy: np.ndarray | None = None,
         edge_gradient: np.ndarray | None = None,
-    ) -> float:
+    ) -> tuple[float, float]:
         """Evaluate all atoms.
 
         Args:
@@ -78,7 +78,7 @@ class Session:
             atom_energy: filled with energies of atoms, shape (n,), if wanted.
             edge_gradient: filled with dE/dr_ij, shape (n, w, 3), if wanted.
         Returns:
-            The energy.
+            The energy, and the sum of the squared energies of atoms.
         """
         n, width = neighbour_species.shape
         self._width = padding.width_capacity(width, self._width)
@@ -87,7 +87,7 @@ class Session:
         kernel = self._energy if edge_gradient is None else self._forces
         compiled = self._count((edge_gradient is None, self._rows, self._width))
 
-        def evaluate(begin: int) -> LocalMLIAPPatch:
+        def evaluate(begin: int) -> tuple[LocalMLIAPPatch, np.ndarray]:
             part = slice(begin, min(begin + share, n))
             rows = NeighbourRows(
                 self._kernels.numbers,
@@ -97,22 +97,25 @@ class Session:
                 _padded(r_ij[part], (self._rows, self._width, 3), 0, self._kernels.dtype),
                 block=padding.block_rows(self._width),
             )
-            patch, *gradient = kernel(rows)
+            patch, sums, *gradient = kernel(rows)
             if edge_gradient is not None:
                 edge_gradient[part] = np.asarray(gradient[0])[: part.stop - begin, :width]
             if atom_energy is not None:
                 atom_energy[part] = np.asarray(patch.cache.energies)[: part.stop - begin]
-            return patch
+            return patch, np.asarray(sums)
 
         begins = range(0, max(n, 1), share)
-        patches = self._on_threads(evaluate, begins, compiled)
+        patches, sums = zip(*self._on_threads(evaluate, begins, compiled), strict=True)
         if keep:
             self._cache_rows = padding.cache_capacity(n, self._cache_rows)
-            self._cache, self._scale = self._join(patches, np.int32(share), self._cache_rows)
+            self._cache, self._scale = self._join(list(patches), np.int32(share), self._cache_rows)
             self._proposal = None
-        return sum(float(np.asarray(patch.cache.totals)[0]) for patch in patches)
+        energy, squares = np.sum(sums, axis=0).tolist()
+        return energy, squares
 
-    def update(self, accepted: bool, cache_rows: int, packed: np.ndarray) -> tuple[float, bool]:
+    def update(
+        self, accepted: bool, cache_rows: int, packed: np.ndarray
+    ) -> tuple[float, float, bool]:
         """Evaluate a proposal from the settled state.
 
         Args:
@@ -120,8 +123,9 @@ class Session:
             cache_rows: rows of the cache that the proposed state needs.
             packed: what changed, float64, see `mliap_local_change` in bridge.h.
         Returns:
-            The energy of the proposed state, and whether it is sound: where huge messages were
-            taken away, as when two overlapping atoms part, only rounding is left of a sum.
+            The energy of the proposed state, the sum of the squared energies of atoms that were
+            taken away and added, and whether it is sound: where huge messages were taken away, as
+            when two overlapping atoms part, only rounding is left of a sum.
         Raises:
             RuntimeError: no full evaluation came before.
         """
@@ -137,8 +141,8 @@ class Session:
         self._count((rows.capacity, self._cache_rows))
         patch, answer = self._update(self._cache, self._scale, rows)
         self._proposal = patch
-        energy, sound = np.asarray(answer).tolist()
-        return energy, bool(sound)
+        energy, squares, sound = np.asarray(answer).tolist()
+        return energy, squares, bool(sound)
 
     def _count(self, shape: Any) -> bool:
         """Was the shape met before? If not, it is a compilation."""
