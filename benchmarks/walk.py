@@ -116,23 +116,28 @@ class Walk:
         ours, native = (tables(text) for text in texts)
         verdict = difference(seed, ours, native)
         said = [f"{side}: {e[0]}" for side, e in zip(SIDES, errors, strict=True) if e]
+        if not all(text.count(f"\n{walk_inputs.END}\n") for text in texts):
+            said = said or ["did not come to the end"]
         verdict.error = "; ".join(said)
         return verdict
 
     def run(self, ranks: int, seeds: list[int]) -> list[Verdict]:
-        """Both sides of a batch; where that fails, seed by seed."""
+        """Both sides of a batch; what is not good in it runs again in smaller ones, at last alone."""
         wrong = [self.launch(side, ranks, seeds) for side in SIDES]
-        verdicts = [self.compare(seed) for seed in seeds]
-        if not any(wrong) and all(verdict.good for verdict in verdicts):
-            return verdicts
+        verdicts = {seed: self.compare(seed) for seed in seeds}
+        bad = [seed for seed in seeds if not verdicts[seed].good]
         if len(seeds) == 1:
-            verdicts[0].error = verdicts[0].error or "; ".join(filter(None, wrong))
-            return verdicts
-        alone = [v for seed in seeds for v in self.run(ranks, [seed])]
-        for together, one in zip(verdicts, alone, strict=True):
-            if one.good and together.lines and not together.good and not together.error:
-                one.error = f"differs only after others, see batch.{seeds[0]}.in: {together.where}"
-        return alone
+            one = verdicts[seeds[0]]
+            one.error = one.error or "; ".join(filter(None, wrong))
+            return [one]
+        size = len(bad) if len(bad) < len(seeds) / 2 else (len(bad) + 1) // 2
+        for part in (bad[:size], bad[size:]):
+            for again in self.run(ranks, part) if part else ():
+                before = verdicts[again.seed]
+                if again.good and before.lines and before.difference > TOLERANCE and not any(wrong):
+                    again.error = f"only after others, batch.{seeds[0]}.in: {before.where}"
+                verdicts[again.seed] = again
+        return list(verdicts.values())
 
 
 Table = tuple[list[str], np.ndarray]
@@ -152,8 +157,10 @@ def tables(log: str) -> list[Table]:
 
 def kind(name: str) -> str:
     """Numbers of one kind have one scale."""
-    if name.startswith(("P", "p")) and name != "PotEng":
+    if name.startswith("P") and name != "PotEng":
         return "pressure"
+    if re.fullmatch("[LXYZ][xyzloa]+|[XY][yz]", name):
+        return "box"
     return re.sub(r"\[.*", "", name) if name.startswith("c_") else name
 
 

@@ -3,6 +3,9 @@
 `lines(seed)` gives the input with a place for the pair style. A command is a function of the state
 that yields lines, or nothing where LAMMPS would refuse it; it must leave the state as it is after
 its lines. Nothing here runs LAMMPS or knows what should come out.
+
+No command may draw random numbers from positions, which differ in their last digits after the first
+steps: displace_atoms random, set type/ratio and velocity loop geom do.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ THERMO = (
 MONTE_CARLO = ("gcmc", "widom", "swap", "semigrand", "neighbors", "sgcmc", "hmc")
 INTEGRATORS = ("nve", "nvt", "npt", "langevin")
 LIMIT = 220  # atoms
+END = "the walk ends here"
 
 
 @dataclasses.dataclass
@@ -213,9 +217,13 @@ def new_boundary(s: State) -> Iterator[str]:
 
 
 def displace(s: State) -> Iterator[str]:
+    """Elsewhere, by a smooth function."""
+    a, b, c = s.random.sample("xyz", 3)
     size = s.number(0.01, 0.12)
     yield s.one_of(
-        f"displace_atoms all random {size} {size} {size} {s.integer()}",
+        f"variable jolt atom {a}+{size}*sin({s.number(2, 9)}*{b}+{s.number(2, 9)}*{c})\n"
+        f"set group all {a} v_jolt",
+        f"displace_atoms all rotate 5 5 5 {b == 'x':d} {b == 'y':d} {b == 'z':d} {size} units box",
         f"displace_atoms gas move {size} -{size} {size} units box",
         f"displace_atoms all move {size} {size} -{size} units box" if s.periodic else "",
         f"displace_atoms gas ramp x 0.0 {size} y 0.0 1.0",
@@ -268,9 +276,10 @@ def replicate(s: State) -> Iterator[str]:
 def again(s: State) -> Iterator[str]:
     """The same number of the same step, somewhere else."""
     yield s.one_of(
-        f"set group all type/ratio 2 0.2 {s.integer()}\ngroup gas clear\ngroup gas type 2",
+        f"set atom 1*{s.random.randrange(1, 20)} type {s.one_of(1, 2)}\n"
+        "group gas clear\ngroup gas type 2\ngroup host clear\ngroup host type 1",
         f"delete_atoms random count 2 no all NULL {s.integer()} compress no",
-        f"velocity all scale {s.number(100, 900)}",
+        f"velocity all set {s.number(-2, 2)} 1.0 -0.5 sum yes units box",
         "set atom 3 type 2",
         "reset_atoms id",
         f"@pair {s.pair}\n{MASSES}",
@@ -510,5 +519,5 @@ def lines(seed: int) -> tuple[int, str]:
         parts += [f"# {command.__name__}", *command(state)]
         if state.random.random() < 0.75:
             parts.append(run(state))
-    parts += ["# end", run(state, 2)]
+    parts += ["# end", run(state, 2), f'print "{END}"']
     return state.ranks, "\n".join(part for part in parts if part.strip()) + "\n"
