@@ -1,4 +1,4 @@
-"""LAMMPS inputs from seeds: a system, then one command after another, as a reckless user gives them.
+"""LAMMPS inputs from seeds: a system, then one command after another, as a reckless user would.
 
 `lines(seed)` gives the input with a place for the pair style. A command is a function of the state
 that yields lines, or nothing where LAMMPS would refuse it; it must leave the state as it is after
@@ -27,7 +27,8 @@ PAIRS = {
     "zbl": (
         "pair_style hybrid/overlay mliap_local zbl 1.0 2.5\n"
         f"pair_coeff * * mliap_local @eam_model Ni H\n{ZBL}",
-        f"pair_style hybrid/overlay eam/alloy zbl 1.0 2.5\npair_coeff * * eam/alloy @eam Ni H\n{ZBL}",
+        "pair_style hybrid/overlay eam/alloy zbl 1.0 2.5\n"
+        f"pair_coeff * * eam/alloy @eam Ni H\n{ZBL}",
     ),
     "NULL": (
         "pair_style hybrid mliap_local lj/cut 4.0\n"
@@ -131,7 +132,7 @@ class State:
 def begin(seed: int) -> State:
     """The shape of the system of a seed."""
     random = Random(seed)
-    ranks = random.choices((1, 2, 3), (5, 2, 1))[0]
+    ranks = random.choices((1, 2, 3), (8, 2, 1))[0]
     large = random.random() < 0.06
     triclinic = random.random() < 0.3
     shapes = [
@@ -193,7 +194,8 @@ def change_box(s: State) -> Iterator[str]:
     if along:
         yield f"change_box all {s.one_of(*along)} scale {s.number(0.97, 1.03)} remap"
         if s.triclinic:
-            yield f"change_box all {s.one_of('xy', 'xz', 'yz')} final {s.number(-1, 1)} remap units box"
+            tilt = s.one_of("xy", "xz", "yz")
+            yield f"change_box all {tilt} final {s.number(-1, 1)} remap units box"
 
 
 def new_shape(s: State) -> Iterator[str]:
@@ -211,8 +213,11 @@ def new_shape(s: State) -> Iterator[str]:
 def new_boundary(s: State) -> Iterator[str]:
     if not s.triclinic and not s.large:
         yield s.drop(*s.fixes)
-        s.boundary = s.one_of("p p p", "p p s", "s s s", "p p m", "f p p")
+        before, s.boundary = s.boundary, s.one_of("p p p", "p p s", "s s s", "p p m", "f p p")
         yield f"change_box all boundary {s.boundary}"
+        for axis, old, new in zip("xyz", before.split(), s.boundary.split(), strict=True):
+            if old != "p" and new == "p":  # faces that would touch
+                yield f"change_box all {axis} scale 1.2"
         yield s.add("nve", "fix nve all nve")
 
 
@@ -406,7 +411,8 @@ def monte_carlo(s: State) -> Iterator[str]:
     if name == "gcmc":
         kind, group = s.one_of((2, "gas"), (2, "gas"), (1, "host"))
         mu = s.number(-2.4, -1.6) if kind == 2 else s.number(-4.5, -3.5)
-        line = f"fix gcmc {group} gcmc {every} {s.one_of(5, 10)} {s.one_of(0, 5)} {kind} {seed} {hot} {mu} 0.4"
+        trials = f"{s.one_of(5, 10)} {s.one_of(0, 5)}"
+        line = f"fix gcmc {group} gcmc {every} {trials} {kind} {seed} {hot} {mu} 0.4"
         line += f" full_energy group {group}{where}\nfix_modify gcmc dynamic/dof yes"
         yield s.add(name, line, " ".join(f"f_gcmc[{k}]" for k in range(1, 9)))
         yield "run 0"  # LAMMPS cannot unfix what has not run
@@ -467,7 +473,8 @@ def others(s: State) -> Iterator[str]:
         yield s.add(
             name,
             "fix shares all store/state 0 x\n"
-            f"compute energies{s.files} all pe/atom\ncompute stresses{s.files} all stress/atom NULL\n"
+            f"compute energies{s.files} all pe/atom\n"
+            f"compute stresses{s.files} all stress/atom NULL\n"
             f"compute shares{s.files} all reduce sumsq c_energies{s.files} c_stresses{s.files}[*]",
             f"c_shares{s.files}[*]",
         )
