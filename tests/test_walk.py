@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import walk as walking
 import walk_inputs
 
-N_SEEDS = 36
+N_SEEDS = 24
 
 
 @pytest.fixture(scope="module")
