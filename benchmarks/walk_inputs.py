@@ -503,6 +503,8 @@ def run(s: State, steps: int | None = None) -> str:
 
 
 def run_on(s: State) -> Iterator[str]:
+    if s.respa:
+        return  # which cannot go on without a setup
     yield run(s)
     yield s.one_of(
         "run 2 pre no",

@@ -24,7 +24,7 @@ def walk(tmp_path_factory, model):
     folder = tmp_path_factory.mktemp("walk")
     for name in ("eam", "fs"):
         (folder / f"{name}.zip").symlink_to(model(name))
-    return walking.Walk(folder, batch=20)
+    return walking.Walk(folder, batch=40)
 
 
 def test_seeds(walk):
