@@ -85,8 +85,9 @@ def plain(state: walk_inputs.State) -> bool:
 
 
 def test_a_seed_that_fails_is_named(walk, monkeypatch, capsys):
-    """With the potential of ours exchanged, a seed and its inputs are named."""
-    monkeypatch.setitem(walk.files, "@eam_model", walk.files["@fs_model"])
+    """Where hydrogen is aluminium for ours, a seed and its inputs are named."""
+    ours, native = walk_inputs.PAIRS["eam"]
+    monkeypatch.setitem(walk_inputs.PAIRS, "eam", (ours.replace("Ni H", "Ni Al"), native))
     seed = next(seed for seed in range(100) if plain(walk_inputs.begin(seed)))
     monkeypatch.setattr(walking, "Walk", lambda folder, batch: walk)
     monkeypatch.setattr(sys, "argv", ["walk.py", f"{seed}:{seed + 1}", "--jobs", "1"])
