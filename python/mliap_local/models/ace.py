@@ -22,7 +22,7 @@ from .ace_files import Potential, read_ace
 from .ace_places import embedding, place_of
 from .ace_products import Plan, evaluate, plan
 from .ace_yaml import read_yace
-from .text import PotentialFileError
+from .text import PotentialFileError, find_potential
 
 _ENDINGS = (".yace", ".ace", ".npz")
 _REMEDY = "pip install 'mliap-local[ace]'"
