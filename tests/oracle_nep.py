@@ -34,7 +34,7 @@ class Header(NamedTuple):
     elements: str = "Ni"
     zbl: str = ""
     cutoff: str = "5 4 100 100"
-    n_max: str = "3 2"
+    n_max: str = "3 1"
     basis_size: str = "6 5"
     l_max: str = "4 0 0"
     neurons: int = 8
@@ -45,15 +45,21 @@ RANDOM = {
     "l 4 2 0, two elements, no basis": Header(
         elements="Pd H", l_max="4 2 0", n_max="4 0", basis_size="0 1"
     ),
-    "l 4 2 1, ZBL, three elements": Header("nep4_zbl", "Ni Al H", "zbl 1.2 2.3", l_max="4 2 1"),
-    "ZBL by elements, cutoffs by elements": Header(
-        "nep4_zbl", "Cu O", "zbl 1 2.2 0.62", "5 4.2 4.6 3.5 90 90", l_max="3 0 1"
+    "l 4 2 1, ZBL, three elements": Header(
+        "nep4_zbl", "Ni Al H", "zbl 1.2 2.3", l_max="4 2 1", n_max="2 0"
     ),
-    "flexible ZBL, four elements": Header("nep4_zbl", "C Si W H", "zbl 0 0", l_max="2 2 1"),
+    "ZBL by elements, cutoffs by elements": Header(
+        "nep4_zbl", "Cu O", "zbl 1 2.2 0.62", "5 4.2 4.6 3.5 90 90", l_max="3 0 1", n_max="1 0"
+    ),
+    "flexible ZBL, four elements": Header(
+        "nep4_zbl", "C Si W H", "zbl 0 0", l_max="2 2 1", n_max="1 1"
+    ),
     "all couplings, l 8": Header(elements="Si", l_max="8 2 1 1 1 1 1", n_max="1 0"),
     "seven elements, no angles": Header(elements="Li Be B N F Na Mg", l_max="0 0 0"),
     "NEP3, two elements": Header("nep3", "Fe Cr", l_max="1 0 0", n_max="2 1"),
-    "NEP5, ZBL, two elements": Header("nep5_zbl", "Ga N", "zbl 0.9 1.8", l_max="4 2 1"),
+    "NEP5, ZBL, two elements": Header(
+        "nep5_zbl", "Ga N", "zbl 0.9 1.8", l_max="2 2 1", n_max="1 0"
+    ),
 }
 
 
