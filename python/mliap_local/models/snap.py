@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, bispectrum, element_positions
-from .text import Lines, PotentialFileError, read_text
+from .text import Lines, read_text
 from .zbl import Zbl, half_energy, read_words
 
 # Larger orders are none of the published ones, and grow with the sixth power.
@@ -194,7 +194,15 @@ def read_parameters(path: str | PathLike, n_elements: int) -> Parameters:
             lines.fail("sinner and dinner with switchinnerflag 1 and not without", f"no {name}")
     lengths = {name: given.get(name, [default])[0] for name, default in _LENGTHS.items()}
     middle, width = (tuple(given[name]) if name in given else None for name in _BY_ELEMENT)
-    return Parameters(given["twojmax"], *lengths.values(), flags, middle, width)
+    return Parameters(
+        order=given["twojmax"],
+        cutoff_factor=lengths["rcutfac"],
+        angle_factor=lengths["rfac0"],
+        inner_radius=lengths["rmin0"],
+        flags=flags,
+        inner_middle=middle,
+        inner_width=width,
+    )
 
 
 def _check_lengths(lines, name, values):
@@ -221,7 +229,9 @@ def _read_blocks(lines, read, n_elements):
     found = lines.integer(words[1], 1, 10**17, "a number of coefficients")
     if found != expected:
         flags = [name for name in ("quadraticflag", "chemflag") if read.flags[name]]
-        lines.fail(f"{expected} coefficients of twojmax {' '.join([str(read.order), *flags])}", found)
+        lines.fail(
+            f"{expected} coefficients of twojmax {' '.join([str(read.order), *flags])}", found
+        )
     symbols, rows = [], []
     for _ in range(count):
         words = lines.words("an element, its radius and its weight")
@@ -269,8 +279,8 @@ class Expansion(NamedTuple):
 def expansion(table: Snap) -> Expansion:
     """Gather the coefficients of equal components, and fold in bzeroflag and bnormflag.
 
-    With chemflag a component has three channels, and those that differ only in the order of channels
-    with the same j are equal.
+    With chemflag a component has three channels, and those that differ only in the order of
+    channels with the same j are equal.
     """
     order, flags, k = table.parameters.order, table.parameters.flags, table.n_channels
     keys, norms, channels = [], [], []
@@ -291,7 +301,9 @@ def expansion(table: Snap) -> Expansion:
     if flags["bzeroflag"]:
         everywhere = k == 1 or flags["wselfallflag"]
         for i in range(n):
-            alone[i] = [norm * (everywhere or c == {i}) for norm, c in zip(norms, channels, strict=True)]
+            alone[i] = [
+                norm * (everywhere or c == {i}) for norm, c in zip(norms, channels, strict=True)
+            ]
     constant = table.coefficients[:, 0].copy()
     linear = table.coefficients[:, 1 : 1 + n_components]
     asymmetry = float(np.max(np.abs(linear - linear @ mean @ gather.T), initial=0.0))
@@ -320,8 +332,8 @@ def snap(table: Snap, repulsion: Zbl | None = None) -> ModelFunctions:
 
     The embedding is the element's place in the table, the share of its radius in a cutoff, its
     weight and, with switchinnerflag, its two lengths. The message is the monomials of `bispectrum`
-    for each channel, and half of the repulsion. Atoms of other elements send and receive nothing and
-    have no energy. Edges beyond a pair's own cutoff are zero.
+    for each channel, and half of the repulsion. Atoms of other elements send and receive nothing
+    and have no energy. Edges beyond a pair's own cutoff are zero.
     """
     order, n_channels = table.parameters.order, table.n_channels
     grid = bispectrum.grid(order)
@@ -371,6 +383,7 @@ def snap(table: Snap, repulsion: Zbl | None = None) -> ModelFunctions:
                 jnp.where(mine, cotangent[:, k * width : (k + 1) * width], 0)
                 for k, mine in enumerate(in_channels(arguments[1]))
             )
+            chosen = jax.lax.optimization_barrier(chosen)
         by_q, by_strength = bispectrum.monomials_adjoint(q, strength, chosen, order)
         return pull_back((by_q, by_strength, *[cotangent[:, -1]] * len(rest)))
 
@@ -416,7 +429,7 @@ def _geometry(parameters, repulsion, n_elements, h_i, h_j, r_ij):
 
 
 def _readout(table, grid, has_repulsion):
-    """Make the readout: the energy alone takes half of the work that its derivative takes with it."""
+    """Make the readout: the energy alone takes half of the work of both with its derivative."""
     polynomial = expansion(table)
     width, n_channels = bispectrum.width(grid.order), table.n_channels
     own = table.parameters.flags["wselfallflag"] or n_channels == 1
