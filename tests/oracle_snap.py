@@ -1,4 +1,4 @@
-"""SNAP against LAMMPS's own pair_style snap, with zbl overlaid where a potential's files ask for it.
+"""SNAP against native `snap`, with `zbl` overlaid where a potential's own input has it.
 
 `rows()` evaluates a few potentials, `rows(all=True)` every SNAP file of the installed LAMMPS. Runs
 LAMMPS; asserts nothing about the differences, which is for tests.
@@ -19,7 +19,7 @@ from conftest import Runner, potentials
 jax.config.update("jax_enable_x64", True)
 
 from mliap_local import export_model  # noqa: E402
-from mliap_local.models import ELEMENT_SYMBOLS, snap  # noqa: E402
+from mliap_local.models import ELEMENT_SYMBOLS, Converted, snap  # noqa: E402
 
 #: name: elements, bcc lattice constant, and inner and outer radius of the overlaid zbl.
 POTENTIALS = {
@@ -82,11 +82,16 @@ def arguments(name: str, elements: str, zbl: tuple[float, float] | None, folder:
     return words
 
 
-def quick_convert(words: list[str], target: Path) -> str:
-    """What `convert` makes, for forces on a CPU alone and unchecked; return the pair style."""
+def converted(words: list[str]) -> Converted:
+    """What `convert` makes before it is written."""
     parser = argparse.ArgumentParser()
     snap.add_arguments(parser)
-    made = snap.convert(parser.parse_args(words[1:]))
+    return snap.convert(parser.parse_args(words[1:]))
+
+
+def quick_convert(words: list[str], target: Path) -> str:
+    """What `convert` writes, for forces on a CPU alone and unchecked; return the pair style."""
+    made = converted(words)
     export_model(
         target,
         *made.functions,
@@ -99,7 +104,9 @@ def quick_convert(words: list[str], target: Path) -> str:
     return f"pair_style mliap_local\npair_coeff * * {target} {' '.join(made.elements)}"
 
 
-def difference(runner: Runner, systems: list[str], ours: str, theirs: str) -> tuple[float, ...]:
+def difference(
+    runner: Runner, systems: list[str], ours: str, theirs: str
+) -> tuple[float, float, float]:
     """Largest relative differences of energies, forces and pressures over systems."""
     largest = [0.0, 0.0, 0.0]
     for system in systems:
@@ -114,7 +121,7 @@ def difference(runner: Runner, systems: list[str], ours: str, theirs: str) -> tu
                 largest[kind] = max(largest[kind], float(np.abs(a - b).max() / np.abs(b).max()))
             else:
                 assert np.abs(a).max() < 1e-6
-    return tuple(largest)
+    return largest[0], largest[1], largest[2]
 
 
 def rows(

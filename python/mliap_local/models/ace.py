@@ -30,7 +30,9 @@ _REMEDY = "pip install 'mliap-local[ace]'"
 
 def add_arguments(parser):
     """Arguments of `mliap-local convert ace`."""
-    parser.add_argument("file", metavar="FILE", type=find_potential, help="a .yace, .ace or model.npz file")
+    parser.add_argument(
+        "file", metavar="FILE", type=find_potential, help="a .yace, .ace or model.npz file"
+    )
 
 
 def convert(options) -> Converted:

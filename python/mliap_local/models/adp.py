@@ -21,7 +21,9 @@ from .text import find_potential
 
 def add_arguments(parser):
     """Arguments of `mliap-local convert adp`."""
-    parser.add_argument("file", metavar="FILE", type=find_potential, help="a file of LAMMPS's pair_style adp")
+    parser.add_argument(
+        "file", metavar="FILE", type=find_potential, help="a file of LAMMPS's pair_style adp"
+    )
 
 
 def convert(options) -> Converted:

@@ -7,8 +7,8 @@ A neighbour is a unit quaternion q with a strength f, and
 
 because chi_j(g . q) is the trace of D_j(g)^H D_j(q), and the trace of a product of three D's
 integrates to the Clebsch-Gordan coefficients. Polynomials of bounded degree integrate exactly with
-a few hundred points g. The chi_j(g . q) of one parity are linear in the monomials of q of one degree:
-a message is these monomials, and everything that is not linear in it waits for the sum.
+a few hundred points g. The chi_j(g . q) of one parity are linear in the monomials of q of one
+degree: a message is these monomials, and everything that is not linear in it waits for the sum.
 
 Source of the components: A. P. Bartok, M. C. Payne, R. Kondor, G. Csanyi, Phys. Rev. Lett. 104,
 136403 (2010). Pure; knows neither distances nor elements.
@@ -91,7 +91,7 @@ def monomials_adjoint(
                 left = degree - power - k
                 part = cotangent[start : start + left + 1]
                 start += left + 1
-                by_first[power + k][k] += sum(part[l] * second[left][l] for l in range(left + 1))
+                by_first[power + k][k] += sum(map(jnp.multiply, part, second[left]))
                 by_second[left] += part * first[power + k][k]
     by_first, by_second = jax.lax.optimization_barrier((by_first, by_second))
     value = sum(
@@ -194,16 +194,16 @@ def _characters(points, order):
         return result
 
     def times_square(matrix, degree):
-        return sum(
-            times_component(times_component(matrix, degree, axis), degree + 1, axis)
-            for axis in range(4)
-        )
+        terms = [times_component(matrix, degree, axis) for axis in range(4)]
+        terms = [times_component(term, degree + 1, axis) for axis, term in enumerate(terms)]
+        return np.sum(terms, axis=0)
 
     characters = [np.ones((len(points), 1))]
     for j in range(order):
-        following = sum(
-            2 * points[:, axis, None] * times_component(characters[j], j, axis) for axis in range(4)
-        )
+        terms = [
+            points[:, axis, None] * times_component(characters[j], j, axis) for axis in range(4)
+        ]
+        following = 2 * np.sum(terms, axis=0)
         if j > 0:
             following = following - times_square(characters[j - 1], j - 1)
         characters.append(following)
@@ -231,7 +231,7 @@ def _points(order):
 
 
 def coefficients(grid: Grid, sums: Array) -> list[Array]:
-    """Return the coefficients of each degree, [n, coefficients], from sums of monomials [n, width]."""
+    """Return the coefficients of each degree, [n, coefficients], from sums of monomials."""
     parts, start = [], 0
     for matrix in grid.to_coefficients:
         parts.append(sums[:, start : start + len(matrix)] @ jnp.asarray(matrix, sums.dtype))

@@ -22,7 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, bispectrum, element_positions
+<<<<<<< HEAD
 from .text import Lines, PotentialFileError, find_potential, read_text
+=======
+from .text import Lines, read_text
+>>>>>>> h-snap
 from .zbl import Zbl, half_energy, read_words
 
 # Larger orders are none of the published ones, and grow with the sixth power.
@@ -194,7 +198,15 @@ def read_parameters(path: str | PathLike, n_elements: int) -> Parameters:
             lines.fail("sinner and dinner with switchinnerflag 1 and not without", f"no {name}")
     lengths = {name: given.get(name, [default])[0] for name, default in _LENGTHS.items()}
     middle, width = (tuple(given[name]) if name in given else None for name in _BY_ELEMENT)
-    return Parameters(given["twojmax"], *lengths.values(), flags, middle, width)
+    return Parameters(
+        order=given["twojmax"],
+        cutoff_factor=lengths["rcutfac"],
+        angle_factor=lengths["rfac0"],
+        inner_radius=lengths["rmin0"],
+        flags=flags,
+        inner_middle=middle,
+        inner_width=width,
+    )
 
 
 def _check_lengths(lines, name, values):
@@ -271,8 +283,8 @@ class Expansion(NamedTuple):
 def expansion(table: Snap) -> Expansion:
     """Gather the coefficients of equal components, and fold in bzeroflag and bnormflag.
 
-    With chemflag a component has three channels, and those that differ only in the order of channels
-    with the same j are equal.
+    With chemflag a component has three channels, and those that differ only in the order of
+    channels with the same j are equal.
     """
     order, flags, k = table.parameters.order, table.parameters.flags, table.n_channels
     keys, norms, channels = [], [], []
@@ -324,8 +336,8 @@ def snap(table: Snap, repulsion: Zbl | None = None) -> ModelFunctions:
 
     The embedding is the element's place in the table, the share of its radius in a cutoff, its
     weight and, with switchinnerflag, its two lengths. The message is the monomials of `bispectrum`
-    for each channel, and half of the repulsion. Atoms of other elements send and receive nothing and
-    have no energy. Edges beyond a pair's own cutoff are zero.
+    for each channel, and half of the repulsion. Atoms of other elements send and receive nothing
+    and have no energy. Edges beyond a pair's own cutoff are zero.
     """
     order, n_channels = table.parameters.order, table.n_channels
     grid = bispectrum.grid(order)
@@ -375,6 +387,7 @@ def snap(table: Snap, repulsion: Zbl | None = None) -> ModelFunctions:
                 jnp.where(mine, cotangent[:, k * width : (k + 1) * width], 0)
                 for k, mine in enumerate(in_channels(arguments[1]))
             )
+            chosen = jax.lax.optimization_barrier(chosen)
         by_q, by_strength = bispectrum.monomials_adjoint(q, strength, chosen, order)
         return pull_back((by_q, by_strength, *[cotangent[:, -1]] * len(rest)))
 
@@ -420,7 +433,7 @@ def _geometry(parameters, repulsion, n_elements, h_i, h_j, r_ij):
 
 
 def _readout(table, grid, has_repulsion):
-    """Make the readout: the energy alone takes half of the work that its derivative takes with it."""
+    """Make the readout: the energy alone takes half of the work of both with its derivative."""
     polynomial = expansion(table)
     width, n_channels = bispectrum.width(grid.order), table.n_channels
     own = table.parameters.flags["wselfallflag"] or n_channels == 1

@@ -48,7 +48,9 @@ class SWParameters(NamedTuple):
 
 def add_arguments(parser):
     """Arguments of `mliap-local convert sw`."""
-    parser.add_argument("file", metavar="FILE", type=find_potential, help="a .sw file of LAMMPS's pair_style sw")
+    parser.add_argument(
+        "file", metavar="FILE", type=find_potential, help="a .sw file of LAMMPS's pair_style sw"
+    )
     parser.add_argument(
         "elements", metavar="El", nargs="+", help="symbols, as the file's entries have them"
     )

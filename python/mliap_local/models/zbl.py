@@ -8,7 +8,7 @@ switching: LAMMPS manual, pair_style zbl. Metal units. Pure.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
