@@ -168,6 +168,7 @@ Table = tuple[list[str], np.ndarray]
 def tables(log: str) -> list[Table]:
     """Thermo output of a log: names of columns, and numbers (lines, columns)."""
     found = []
+    log = re.sub(r"^WARNING.*\n", "", log, flags=re.M)  # the hundredth is the last, in a process
     for block in re.findall(r"^ *(Step .*\n(?: *[-0-9].*\n)*)", log, re.M):
         head, *rows = block.splitlines()
         names = head.split()

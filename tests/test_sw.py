@@ -195,7 +195,7 @@ def test_mutilated_files_are_refused(tmp_path, case):
     assert re.search(r"bad\.sw:\d+: expected", said) and message in said
 
 
-@pytest.mark.parametrize("line", [1 << 20, 80])
+@pytest.mark.parametrize("line", [1 << 20, 80, 1])
 def test_digits_are_refused(tmp_path, line):
     path = tmp_path / "digits.sw"
     path.write_text("\n".join(["7" * line] * ((1 << 20) // line)))

@@ -22,11 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, bispectrum, element_positions
-<<<<<<< HEAD
-from .text import Lines, PotentialFileError, find_potential, read_text
-=======
-from .text import Lines, read_text
->>>>>>> h-snap
+from .text import Lines, find_potential, read_text
 from .zbl import Zbl, half_energy, read_words
 
 # Larger orders are none of the published ones, and grow with the sixth power.
@@ -87,8 +83,15 @@ class Snap(NamedTuple):
 
 def add_arguments(parser):
     """Arguments of `mliap-local convert snap`."""
-    parser.add_argument("coefficients", metavar="COEFF", type=find_potential, help="a .snapcoeff file")
-    parser.add_argument("parameters", metavar="PARAM", type=find_potential, help="the .snapparam file that goes with it")
+    parser.add_argument(
+        "coefficients", metavar="COEFF", type=find_potential, help="a .snapcoeff file"
+    )
+    parser.add_argument(
+        "parameters",
+        metavar="PARAM",
+        type=find_potential,
+        help="the .snapparam file that goes with it",
+    )
     parser.add_argument("elements", metavar="El", nargs="+", help="elements to take from COEFF")
     parser.add_argument(
         "--zbl",

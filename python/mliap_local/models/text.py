@@ -83,7 +83,8 @@ class Lines:
 
     def at_end(self) -> bool:
         """Are there no words any more?"""
-        return not any(line.partition("#")[0].strip() for line in self._lines[self._read :])
+        rest = range(self._read, len(self._lines))  # no copy: some ask after every entry
+        return not any(self._lines[k].partition("#")[0].strip() for k in rest)
 
     def numbers(self, words: list[str]) -> list[float]:
         """Return finite numbers."""
