@@ -579,8 +579,7 @@ def test_guard_of_molecules(runner, model, tmp_path):
             "units lj\natom_style molecular\nregion box block 0 7 0 7 0 7\ncreate_box 1 box\n"
             f"mass 1 1\nmolecule dimer {tmp_path}/dimer\nspecial_bonds lj/coul 1 1 1\n",
             style(model("lj"), words, "Ar") + "group gas empty\n",
-            "fix g gas gcmc 1 20 20 0 123 1.0 0.0 0.3 mol dimer full_energy "
-            f"intra_energy {inside}",
+            f"fix g gas gcmc 1 20 20 0 123 1.0 0.0 0.3 mol dimer full_energy intra_energy {inside}",
         )
         walks.append(walk(runner, 30))
         assert_walked(walks[-1], 1000)
