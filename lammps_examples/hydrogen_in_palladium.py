@@ -41,7 +41,10 @@ def main() -> None:
     print("\n108 Pd at 800 K, 100 trials every 10 steps", flush=True)
     ours = isotherm(folder, "log.palladium", SHORT if arguments.short else {})
     print("\nLAMMPS's own eam/he goes on", flush=True)
-    variables = (NATIVE_SHORT if arguments.short else NATIVE) | {"style": "eam/he", "potential": file}
+    variables = (NATIVE_SHORT if arguments.short else NATIVE) | {
+        "style": "eam/he",
+        "potential": file,
+    }
     native = []
     for k in (1,) if arguments.short else REPEATED:
         variables |= {"first": ours[k - 1].mu, "start": f"palladium_{k}.data"}

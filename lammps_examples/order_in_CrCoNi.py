@@ -34,7 +34,9 @@ def main() -> None:
     try:
         potential = arguments.nep or fetch(folder)
     except RuntimeError as error:
-        sys.exit(f"{error}\nwithout a network, name a nep.txt with {' '.join(ELEMENTS)}: --nep FILE")
+        sys.exit(
+            f"{error}\nwithout a network, name a nep.txt with {' '.join(ELEMENTS)}: --nep FILE"
+        )
     convert(folder, "CrCoNi.zip", "nep", potential.resolve(), "--elements", *ELEMENTS)
     print("\n64 Cr, 64 Co, 64 Ni at 800 K, swaps of each pair every 10 steps", flush=True)
     variables = SHORT if arguments.short else {}

@@ -71,13 +71,13 @@ def fit(points: list[Point]) -> tuple[tuple[float, float], tuple[float, float]]:
     """
     mu, filled, error = np.array([p[:3] for p in points if 0 < p.filled < 1]).T
     if len(mu) < 2:
-        raise SystemExit("expected two points that are neither always filled nor always empty, got fewer: run longer")
+        raise SystemExit(
+            "expected two points that are neither always filled nor always empty, got fewer: run longer"
+        )
     spread = filled * (1 - filled)
     weights = np.sqrt(spread * spread.mean() / np.mean(error**2))
     values = np.log(filled / (1 - filled))
-    (slope, centre), covariance = np.polyfit(
-        mu - mu.mean(), values, 1, w=weights, cov="unscaled"
-    )
+    (slope, centre), covariance = np.polyfit(mu - mu.mean(), values, 1, w=weights, cov="unscaled")
     slope_error, centre_error = np.sqrt(np.diag(covariance))
     temperature = 1 / (BOLTZMANN * slope)
     return (
@@ -89,9 +89,7 @@ def fit(points: list[Point]) -> tuple[tuple[float, float], tuple[float, float]]:
 def report(points: list[Point]) -> None:
     print("\n   mu, eV   filled    error     accepted: insertions   deletions")
     for p in points:
-        print(
-            f"{p.mu:9.2f}{p.filled:9.3f}{p.error:9.3f}{p.insertions:24.2%}{p.deletions:12.2%}"
-        )
+        print(f"{p.mu:9.2f}{p.filled:9.3f}{p.error:9.3f}{p.insertions:24.2%}{p.deletions:12.2%}")
 
 
 def draw(points: list[Point], middle: float, path: Path) -> None:
