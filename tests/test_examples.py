@@ -1,4 +1,4 @@
-"""The examples that end with a picture, in their short forms: each runs and shows what it is for."""
+"""The examples that end with a picture, in short: each runs and shows what it is for."""
 
 from __future__ import annotations
 
