@@ -1,8 +1,8 @@
 """An absorption isotherm: how much hydrogen palladium takes, over the chemical potential.
 
-Converts the Pd-H potential that LAMMPS brings (eam/he) and runs in.hydrogen_in_palladium, where `fix
-gcmc` and molecular dynamics at zero pressure take turns. LAMMPS's own eam/he then goes on from two
-of the states that this leaves, and has to stay there. Everything goes to the folder `demo`, the
+Converts the Pd-H potential that LAMMPS brings (eam/he) and runs in.hydrogen_in_palladium, where
+`fix gcmc` and molecular dynamics at zero pressure take turns. LAMMPS's own eam/he then goes on from
+two of the states that this leaves, and has to stay there. Everything goes to the folder `demo`, the
 picture as isotherm.png.
 """
 
@@ -41,7 +41,8 @@ def main() -> None:
     print("\n108 Pd at 800 K, 100 trials every 10 steps", flush=True)
     ours = isotherm(folder, "log.palladium", SHORT if arguments.short else {})
     print("\nLAMMPS's own eam/he goes on", flush=True)
-    variables = (NATIVE_SHORT if arguments.short else NATIVE) | {"style": "eam/he", "potential": file}
+    variables = {"style": "eam/he", "potential": file}
+    variables |= NATIVE_SHORT if arguments.short else NATIVE
     native = []
     for k in (1,) if arguments.short else REPEATED:
         variables |= {"first": ours[k - 1].mu, "start": f"palladium_{k}.data"}

@@ -1,7 +1,7 @@
-"""Short-range order in CrCoNi: which elements want to be neighbours, by `fix atom/swap` and dynamics.
+"""Short-range order in CrCoNi: which elements are neighbours, by `fix atom/swap` and dynamics.
 
-Cuts NEP89 to the three elements (nep89.py fetches it, --nep names another nep.txt that has them) and
-runs in.order_in_CrCoNi. The picture, order.png, shows the Warren-Cowley parameters of the first shell,
+Cuts NEP89 to the three elements (nep89.py fetches it; --nep names a nep.txt that is there) and runs
+in.order_in_CrCoNi. The picture, order.png, shows the Warren-Cowley parameters of the first shell,
 
     alpha_ij = 1 - p_ij / c_j        p_ij: the share of element j among the neighbours of i
 
@@ -22,7 +22,7 @@ from running import HERE, Table, convert, lmp, mean, options, plotting, save, th
 SCRIPT = HERE / "in.order_in_CrCoNi"
 SHOWN = re.compile(r"^mliap_local: [^el]|^ERROR|^WARNING|^\s+(Step|\d+00)\s")
 ELEMENTS = ("Cr", "Co", "Ni")
-SHORT = {"steps": 60, "swaps": 10, "timestep": 0.0005}
+SHORT = {"steps": 60, "timestep": 0.0005}
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     try:
         potential = arguments.nep or fetch(folder)
     except RuntimeError as error:
-        sys.exit(f"{error}\nwithout a network, name a nep.txt with {' '.join(ELEMENTS)}: --nep FILE")
+        sys.exit(f"{error}\nwithout a network name a nep.txt that has Cr, Co and Ni: --nep FILE")
     convert(folder, "CrCoNi.zip", "nep", potential.resolve(), "--elements", *ELEMENTS)
     print("\n64 Cr, 64 Co, 64 Ni at 800 K, swaps of each pair every 10 steps", flush=True)
     variables = SHORT if arguments.short else {}
@@ -70,14 +70,18 @@ def report(table: Table, series: dict[str, np.ndarray]) -> None:
 
 
 def draw(table: Table, series: dict[str, np.ndarray], path: Path) -> None:
-    """alpha of each pair over the steps, smoothed over ten points."""
+    """alpha of each pair over the steps, and its mean over eleven rows around each."""
     if (pyplot := plotting()) is None:
         return
     figure, axes = pyplot.subplots(figsize=(6.5, 4))
-    width = min(10, len(table["Step"]) // 3)
+    window = np.ones(11)
     for name, values in series.items():
-        smooth = np.convolve(values, np.ones(width) / width, mode="valid")
-        axes.plot(table["Step"][width - 1 :], smooth, label=name)
+        (line,) = axes.plot(table["Step"], values, alpha=0.25)
+        if len(values) > len(window):
+            total, rows = (np.convolve(v, window, "same") for v in (values, np.ones(len(values))))
+            axes.plot(table["Step"], total / rows, color=line.get_color(), label=name)
+        else:
+            line.set(label=name, alpha=1)
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("molecular dynamics step")
     axes.set_ylabel("Warren-Cowley parameter, first shell")

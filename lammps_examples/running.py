@@ -24,7 +24,7 @@ def options(description: str | None) -> argparse.ArgumentParser:
     """The options that every example has."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where to write")
-    parser.add_argument("--short", action="store_true", help="seconds, for the tests: no statistics")
+    parser.add_argument("--short", action="store_true", help="seconds, no statistics")
     return parser
 
 
