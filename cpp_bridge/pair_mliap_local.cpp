@@ -236,7 +236,6 @@ void PairMLIAPLocal::open_model(const char *file)
         cutoff_, overlap_);
   }
   differentiable_ = model.differentiable;
-  rounding_ = model.rounding;
   if (comm->me == 0) utils::logmesg(lmp, std::string("mliap_local: ") + summary + "\n");
 }
 
@@ -693,6 +692,7 @@ mliap_local_result PairMLIAPLocal::evaluate(const Points &now, const mliap_local
     result.edge_gradient = edge_gradient_.data();
   }
   if (!bridge_->full(instance_, &rows, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
+  rounding_ = result.rounding;
   counters_[forces ? FORCES : FULL]++;
   counters_[COMPILATIONS] = result.compilations;
   if (!keep) return result;
