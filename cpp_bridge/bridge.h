@@ -29,6 +29,7 @@ struct mliap_local_model {
   double cutoff;           /* edges exist below this distance */
   double overlap;          /* distance below which the model should not be asked; 0: no advice */
   int differentiable;      /* 1: forces can be asked for; 0: energies only */
+  double rounding;         /* part of an atom's energy that rounding may change, generously */
   double *isolated_energy; /* [species], caller's array, filled with energies of isolated atoms */
   double *mass;            /* [species], the same with masses; 0 where the model knows none */
   char *summary;           /* caller's buffer: one line for the log about the model */
@@ -65,7 +66,6 @@ struct mliap_local_result {
   double energy;         /* of all rows of this process, summed in float64 */
   double squares;        /* sum of the squared energies of atoms that were added, and in updates
                             taken away: rounding errors add up like its root */
-  double rounding;       /* part of an atom's energy that rounding may change, generously */
   double *atom_energy;   /* [n_rows]; an update that is asked for it is no proposal: the last one
                             stays, and nothing of the change may be settled later */
   double *edge_gradient; /* [n_rows * width * 3] dE/dr_ij, full evaluations only; places without

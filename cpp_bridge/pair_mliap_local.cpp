@@ -236,6 +236,7 @@ void PairMLIAPLocal::open_model(const char *file)
         cutoff_, overlap_);
   }
   differentiable_ = model.differentiable;
+  rounding_ = model.rounding;
   if (comm->me == 0) utils::logmesg(lmp, std::string("mliap_local: ") + summary + "\n");
 }
 
@@ -692,7 +693,6 @@ mliap_local_result PairMLIAPLocal::evaluate(const Points &now, const mliap_local
     result.edge_gradient = edge_gradient_.data();
   }
   if (!bridge_->full(instance_, &rows, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
-  rounding_ = result.rounding;
   counters_[forces ? FORCES : FULL]++;
   counters_[COMPILATIONS] = result.compilations;
   if (!keep) return result;
@@ -735,8 +735,8 @@ void PairMLIAPLocal::judge(const Points &now, double energy, double reference, d
                     energy, reference, drift, tolerance));
   stop(fmt::format(
       "Pair style mliap_local: incremental energy {:.15g} and full energy {:.15g} "
-      "differ by {:.3g}, more than the tolerance {:.3g}; use cache no, a smaller refresh, "
-      "or a larger tolerance with verify N tolerance",
+      "differ by {:.3g}, more than the tolerance {:.3g}; use a model in 64bit, cache no, a smaller "
+      "refresh, or a larger tolerance with verify N tolerance",
       energy, reference, drift, tolerance));
 }
 

@@ -44,6 +44,7 @@ def mliap_local_open(settings, model, error, error_size):
         model.cutoff = session.cutoff
         model.overlap = session.overlap
         model.differentiable = session.differentiable
+        model.rounding = session.rounding
         for pointer, values in (
             (model.isolated_energy, session.isolated_energies),
             (model.mass, session.masses),
@@ -72,7 +73,6 @@ def mliap_local_full(instance, rows, result, error, error_size):
             atom_energy=_output(result.atom_energy, n_rows),
             edge_gradient=_output(result.edge_gradient, n_rows, width, 3),
         )
-        result.rounding = session.rounding
         result.compilations = session.compilations
         return 1
     except BaseException as exception:

@@ -35,10 +35,9 @@ from mliap_local.model_file.vetting import cache_folder
 from mliap_local.models import atomic_numbers
 
 ROUNDING = {"32bit": 2e-6, "64bit": 1e-9}
-"""Part of an atom's energy that rounding may change; errors of many atoms add up like the root of
-their squares. In 32bit it is the least: sessions measure it. In 64bit, ten times what was seen, it
-is the rounding of positions: LAMMPS moves all atoms by 1e-13 of the box at each trial in a
-triclinic one, and steep walls make 1e-11 of it."""
+"""Part of an atom's energy that rounding may change, ten times what was seen; errors of many atoms
+add up like the root of their squares. In 64bit it is the rounding of positions: LAMMPS moves all
+atoms by 1e-13 of the box at each trial in a triclinic one, and steep walls make 1e-11 of it."""
 
 LARGE_SUM = {"32bit": 1e3, "64bit": 1e6}
 """A message sum this many times as large as the others has no digits left for them: what is

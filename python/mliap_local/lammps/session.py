@@ -19,9 +19,6 @@ from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import LocalMLIAPCache, LocalMLIAPPatch
 from mliap_local.model_file.errors import failure_text, printable
 
-NOISES = 6
-"""Rounding that is tolerated, as a multiple of what summing in another order changes."""
-
 
 class Session:
     """One opened model and the state that one pair style has shown it.
@@ -52,7 +49,6 @@ class Session:
         self._kernels = kernels
         self.cutoff, self.overlap = kernels.cutoff, kernels.overlap
         self.differentiable, self.rounding = kernels.differentiable, kernels.rounding
-        self._measured = kernels.dtype == np.float64  # positions decide there, not the model
         self.isolated_energies, self.masses = kernels.isolated_energies, kernels.masses
         self.summary = kernels.summary
         self.compilations = 0  # since it was opened
@@ -90,9 +86,6 @@ class Session:
             RuntimeError: JAX failed; the message names the model.
         """
         n, width = neighbour_species.shape
-        measuring = keep and not self._measured and n > 0
-        if measuring and atom_energy is None:
-            atom_energy = np.empty(n)
         self._width = padding.width_capacity(width, self._width)
         share = padding.rows_per_thread(n, self._width, self._threads)
         self._rows = padding.row_capacity(share, self._width, self._rows)
@@ -126,36 +119,7 @@ class Session:
                 )
                 self._proposal = None
             energy, squares = np.sum(sums, axis=0).tolist()
-        if measuring and atom_energy is not None:
-            forces = edge_gradient is not None
-            self._measure_rounding(species, neighbour_species, r_ij, atom_energy, forces)
-        return energy, squares
-
-    def _measure_rounding(
-        self,
-        species: np.ndarray,
-        neighbour_species: np.ndarray,
-        r_ij: np.ndarray,
-        energies: np.ndarray,
-        forces: bool,
-    ) -> None:
-        """Sum the neighbours in reverse, by the same program: what changes is rounding.
-
-        Models differ in how much they lose; of a large system it is the noise of every comparison.
-        """
-        self._measured = True
-        again = np.zeros_like(energies)
-        _, squares = self.full(
-            species,
-            neighbour_species[:, ::-1],
-            r_ij[:, ::-1],
-            keep=False,
-            atom_energy=again,
-            edge_gradient=np.empty_like(r_ij) if forces else None,
-        )
-        if squares > 0:
-            noise = np.sqrt(np.sum((again - energies) ** 2) / squares)
-            self.rounding = max(self.rounding, NOISES * float(noise))
+            return energy, squares
 
     def update(
         self,
