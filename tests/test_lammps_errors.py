@@ -387,7 +387,11 @@ def gas(path: str, keywords: str = "") -> str:
 def test_drift_beyond_the_tolerance(runner, model):
     message = error(runner, gas(model("lj"), "verify 1 1.0e-40"))
     assert re.search(r"incremental energy \S+ and full energy \S+ differ by", message), message
-    assert_says(message, "more than the tolerance 1e-40", "use a model in 64bit, cache no, a smaller refresh")
+    assert_says(
+        message,
+        "more than the tolerance 1e-40",
+        "use a model in 64bit, cache no, a smaller refresh",
+    )
     runner.run(gas(model("lj"), "verify 1 1.0e-6"))
     full, incremental = runner.vector()[:2]
     assert full >= incremental > 200
