@@ -41,7 +41,12 @@ def main() -> None:
     *_, table = thermo(lmp(folder, SCRIPT, "log.order", SHOWN, **variables))
     series = warren_cowley(table)
     report(table, series)
-    draw(table, series, folder / "order.png")
+    draw(
+        table,
+        series,
+        f"Short-range order in CrCoNi at 800 K, {potential.name}",
+        folder / "order.png",
+    )
 
 
 def warren_cowley(table: Table) -> dict[str, np.ndarray]:
@@ -69,7 +74,7 @@ def report(table: Table, series: dict[str, np.ndarray]) -> None:
         print(line)
 
 
-def draw(table: Table, series: dict[str, np.ndarray], path: Path) -> None:
+def draw(table: Table, series: dict[str, np.ndarray], title: str, path: Path) -> None:
     """alpha of each pair over the steps, and its mean over eleven rows around each."""
     if (pyplot := plotting()) is None:
         return
@@ -85,7 +90,7 @@ def draw(table: Table, series: dict[str, np.ndarray], path: Path) -> None:
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_xlabel("molecular dynamics step")
     axes.set_ylabel("Warren-Cowley parameter, first shell")
-    axes.set_title("Short-range order in CrCoNi at 800 K, NEP89, fix atom/swap")
+    axes.set_title(title)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, path)
 

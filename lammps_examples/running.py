@@ -91,7 +91,10 @@ def thermo(log: str) -> list[Table]:
 
 
 def mean(values: Iterable[float], blocks: int = 5) -> tuple[float, float]:
-    """Mean of a series and its standard error, from means of blocks that are longer than memory."""
+    """Mean of a series and its standard error, from the means of blocks.
+
+    Too small an error where the slowest fluctuation does not fit into a block several times.
+    """
     series = np.asarray(list(values))
     blocks = min(blocks, len(series))
     parts = [part.mean() for part in np.array_split(series, blocks)]

@@ -54,7 +54,7 @@ def is_picture(path: Path) -> bool:
 def test_hydrogen_in_palladium(tmp_path):
     output = example("hydrogen_in_palladium", tmp_path)
     low, high = points(output)
-    # Half a minute further up both would be fuller; the order is that of the isotherm.
+    # Neither has settled; their order is that of the isotherm.
     assert low[0] < high[0] and 0 < low[1] < 0.3 < high[1] < 1
     (native,) = points(output, "eam/he")
     # It goes on from the first point, which has not settled: near it, not at the second.
