@@ -5,39 +5,22 @@
    the right sum. Prints how often each answer came; exits with 1 at the first wrong energy. */
 
 #include "changes.h"
+#include "walk.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <random>
 #include <vector>
 
 using mliap_local::Changes;
 using mliap_local::Points;
-using Word = std::uint64_t;
 
 static const double BOX = 4.0, CUTOFF = 1.5;
-static std::mt19937_64 generator(4711);
-static int any(int n) { return static_cast<int>(generator() % n); }
 
 struct Atom {
   double x[3];
   int species;
 };
-
-static Word mixed(Word word)
-{
-  word *= 0x9e3779b97f4a7c15u;
-  return word ^ (word >> 29);
-}
-
-static Word message(int sender, const double *r)
-{
-  Word word = mixed(sender + 1);
-  for (int c = 0; c < 3; c++) word = mixed(word ^ static_cast<Word>(std::int64_t(r[c] * 64)));
-  return word;
-}
 
 static Word readout(int species, Word sum)
 {

@@ -6,34 +6,17 @@
    first wrong energy. */
 
 #include "atomic_energies.h"
+#include "walk.h"
 
 #include <cstdio>
 #include <cstdlib>
-#include <random>
 
 using mliap_local::AtomicEnergies;
 using mliap_local::NeighbourList;
 using mliap_local::Points;
-using Word = std::uint64_t;
 
 static const double BOX = 4.0, CUTOFF = 1.5, SKIN = 0.2;
 static const int N = 14, SPECIES = 3;
-static std::mt19937_64 generator(4711);
-static int any(int n) { return static_cast<int>(generator() % n); }
-
-static Word mixed(Word word)
-{
-  word *= 0x9e3779b97f4a7c15u;
-  return word ^ (word >> 29);
-}
-
-/* On a fine grid vectors are exact. */
-static Word message(int sender, const double *r)
-{
-  Word word = mixed(sender + 1);
-  for (int c = 0; c < 3; c++) word = mixed(word ^ static_cast<Word>(std::int64_t(r[c] * 64)));
-  return word;
-}
 
 static double readout(int species, Word sum)
 {

@@ -19,9 +19,9 @@ import numpy as np
 
 from . import Converted, ModelFunctions
 from .ace_files import Potential, read_ace
-from .ace_places import embedding, place_of
 from .ace_products import Plan, evaluate, plan
 from .ace_yaml import read_yace
+from .places import embedding, place_of
 from .text import PotentialFileError, find_potential
 
 _ENDINGS = (".yace", ".ace", ".npz")

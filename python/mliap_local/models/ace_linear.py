@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import ELEMENT_SYMBOLS, Converted, ModelFunctions, atomic_numbers
-from .ace_places import embedding, place_of
 from .ace_products import evaluate, plan
+from .places import embedding, place_of
 from .text import MOST_BYTES, PotentialFileError
 
 # Names of arrays whose first two axes are pairs of elements, where the file has them.

@@ -11,11 +11,11 @@ do not truncate: who calls them makes no edge beyond the cutoff.
 from pathlib import Path
 
 import jax.numpy as jnp
-import numpy as np
 
-from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, element_positions
-from .eam import embedding_function
-from .setfl import SetflTable, cubics, read_table
+from . import Converted, ModelFunctions
+from .eam import embedding_function, radial_functions
+from .places import embedding, place_of
+from .setfl import SetflTable, read_table
 from .text import find_potential
 
 
@@ -51,45 +51,20 @@ def adp(table: SetflTable) -> ModelFunctions:
     """
     if table.dipole is None or table.quadrupole is None:
         raise ValueError("expected a table with dipole and quadrupole functions")
-    n = len(table.elements)
-    positions = np.array(element_positions(table.elements))
+    node_init = embedding(table.elements)
     tables = (table.density, table.pair, table.dipole, table.quadrupole)
-    # One row holds all cubics of a bin, so an edge needs one look-up only. [n * n * bins, 16]
-    radial = np.concatenate([cubics(values) for values in tables], axis=-1)
-    n_bins = radial.shape[-2]
-    radial = radial.reshape(-1, 16)
-    inverse_delta_r = 1.0 / table.delta_r
+    look_up = radial_functions(table, *tables)
     embedding_energy = embedding_function(table)
 
-    def node_init(numbers):
-        dtype = jnp.float64 if numbers.dtype == jnp.int64 else jnp.float32
-        known = (numbers >= 0) & (numbers <= MAX_ATOMIC_NUMBER)
-        place = jnp.asarray(positions, dtype)[jnp.clip(numbers, 0, MAX_ATOMIC_NUMBER)]
-        return jnp.where(known, place, -1)[:, None]  # -> [n, 1]
-
     def edge(h_i, h_j, r_ij):
-        i, j = (jnp.round(h[:, 0]).astype(jnp.int32) for h in (h_i, h_j))
-        square = jnp.sum(r_ij * r_ij, axis=-1)  # -> [e]
-        # The square is replaced before its root and its inverse are taken, not only after: the
-        # gradient of a branch that is not taken must be finite too.
-        valid = (square > 0) & (i >= 0) & (j >= 0)
-        r = jnp.sqrt(jnp.where(valid, square, 1))
-        position = r * inverse_delta_r
-        bin_ = jnp.minimum(position, n_bins - 1).astype(jnp.int32)
-        p = position - bin_
-        p = jnp.where(p > 1, 1, p)
-        row = jnp.where(valid, (i * n + j) * n_bins + bin_, 0)
-        c = jnp.asarray(radial, r_ij.dtype)[row]  # -> [e, 16]
-        density, pair, dipole, quadrupole = (
-            ((c[:, k] * p + c[:, k + 1]) * p + c[:, k + 2]) * p + c[:, k + 3] for k in (0, 4, 8, 12)
-        )
+        valid, r, (density, pair, dipole, quadrupole) = look_up(h_i, h_j, r_ij)
         x, y, z = r_ij.T
         columns = [density, 0.5 * pair / r, dipole * x, dipole * y, dipole * z]
         columns += [quadrupole * a for a in (x * x, y * y, z * z, x * y, x * z, y * z)]
         return jnp.where(valid[:, None], jnp.stack(columns, axis=-1), 0)  # -> [e, 11]
 
     def readout(h, messages):
-        i = jnp.round(h[:, 0]).astype(jnp.int32)
+        i = place_of(h)
         dipole, diagonal, rest = messages[:, 2:5], messages[:, 5:8], messages[:, 8:]
         trace = jnp.sum(diagonal, axis=1)
         angular = 0.5 * jnp.sum(dipole * dipole, axis=1)

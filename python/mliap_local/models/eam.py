@@ -16,7 +16,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, element_positions
+from . import Converted, ModelFunctions, element_positions
+from .places import embedding, place_of
 from .setfl import FORMATS, FuncflTable, SetflTable, cubics, read_table
 from .text import PotentialFileError, find_potential
 
@@ -132,23 +133,40 @@ def eam(table: SetflTable) -> ModelFunctions:
     the tables the result is LAMMPS's, to rounding; where it keeps energies constant, there and
     between the tables' last distance and the cutoff, its forces are not zero, and here they are.
     """
-    n = len(table.elements)
-    positions = np.array(element_positions(table.elements))
-    # One row holds both cubics of a bin, so an edge needs one look-up only. [n * n * bins, 8]
-    radial = np.concatenate([cubics(table.density), cubics(table.pair)], axis=-1)
-    n_bins = radial.shape[-2]
-    radial = radial.reshape(-1, 8)
-    inverse_delta_r = 1.0 / table.delta_r
+    node_init = embedding(table.elements)
+    look_up = radial_functions(table, table.density, table.pair)
     embedding_energy = embedding_function(table)
 
-    def node_init(numbers):
-        dtype = jnp.float64 if numbers.dtype == jnp.int64 else jnp.float32
-        known = (numbers >= 0) & (numbers <= MAX_ATOMIC_NUMBER)
-        place = jnp.asarray(positions, dtype)[jnp.clip(numbers, 0, MAX_ATOMIC_NUMBER)]
-        return jnp.where(known, place, -1)[:, None]  # -> [n, 1]
-
     def edge(h_i, h_j, r_ij):
-        i, j = (jnp.round(h[:, 0]).astype(jnp.int32) for h in (h_i, h_j))
+        valid, r, (density, pair) = look_up(h_i, h_j, r_ij)
+        columns = [density, 0.5 * pair / r]
+        return jnp.where(valid[:, None], jnp.stack(columns, axis=-1), 0)  # -> [e, 2]
+
+    def readout(h, messages):
+        i = place_of(h)
+        energy = embedding_energy(i, messages[:, 0]) + messages[:, 1]
+        return jnp.where(i >= 0, energy, 0)  # -> [n]
+
+    return ModelFunctions(node_init, edge, readout)
+
+
+def radial_functions(table: SetflTable, *tables: np.ndarray):
+    """Make `f(h_i, h_j, r_ij) -> (bool[e], float[e], [float[e], ...])`: is it a pair of the table's
+    elements at a distance, the distance (1 where it is none), and the value of each table there.
+
+    Args:
+      table: whose elements and spacing the tables have.
+      tables: `[n, n, n_r]`, of receiver and sender.
+    """
+    n = len(table.elements)
+    # One row holds the cubics of a bin in all tables, so an edge needs one look-up only.
+    radial = np.concatenate([cubics(values) for values in tables], axis=-1)
+    n_bins = radial.shape[-2]
+    radial = radial.reshape(-1, radial.shape[-1])  # -> [n * n * bins, 4 a table]
+    inverse_delta_r = 1.0 / table.delta_r
+
+    def look_up(h_i, h_j, r_ij):
+        i, j = place_of(h_i), place_of(h_j)
         square = jnp.sum(r_ij * r_ij, axis=-1)  # -> [e]
         # The square is replaced before its root and its inverse are taken, not only after: the
         # gradient of a branch that is not taken must be finite too.
@@ -159,17 +177,14 @@ def eam(table: SetflTable) -> ModelFunctions:
         p = position - bin_
         p = jnp.where(p > 1, 1, p)
         row = jnp.where(valid, (i * n + j) * n_bins + bin_, 0)
-        c = jnp.asarray(radial, r_ij.dtype)[row]  # -> [e, 8]
-        density = ((c[:, 0] * p + c[:, 1]) * p + c[:, 2]) * p + c[:, 3]
-        pair = (((c[:, 4] * p + c[:, 5]) * p + c[:, 6]) * p + c[:, 7]) / r
-        return jnp.where(valid[:, None], jnp.stack([density, 0.5 * pair], axis=-1), 0)  # -> [e, 2]
+        c = jnp.asarray(radial, r_ij.dtype)[row]
+        values = [
+            ((c[:, k] * p + c[:, k + 1]) * p + c[:, k + 2]) * p + c[:, k + 3]
+            for k in range(0, c.shape[1], 4)
+        ]
+        return valid, r, values
 
-    def readout(h, messages):
-        i = jnp.round(h[:, 0]).astype(jnp.int32)
-        energy = embedding_energy(i, messages[:, 0]) + messages[:, 1]
-        return jnp.where(i >= 0, energy, 0)  # -> [n]
-
-    return ModelFunctions(node_init, edge, readout)
+    return look_up
 
 
 def embedding_function(table: SetflTable):

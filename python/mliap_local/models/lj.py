@@ -13,7 +13,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, element_positions
+from . import Converted, ModelFunctions
+from .places import embedding, place_of
 
 #: What may be done about the step of the energy at the cutoff.
 SHIFTS = ("none", "energy", "force")
@@ -87,7 +88,7 @@ def lj(
       ValueError: unknown elements or shift, parameters that are not positive numbers (epsilon may
         be zero) or whose array is not symmetric `[n, n]`.
     """
-    positions = np.array(element_positions(elements))
+    node_init = embedding(elements)
     if shift not in SHIFTS:
         raise ValueError(f"unknown shift {shift!r}: expected one of {', '.join(SHIFTS)}")
     if not (math.isfinite(cutoff) and cutoff > 0):
@@ -97,14 +98,8 @@ def lj(
     sigma = _pair_matrix("sigma", sigma, n_elements, zero_allowed=False)
     pairs = _coefficients(epsilon, sigma, cutoff, shift).reshape(-1, 4)  # -> [n * n, 4]
 
-    def node_init(numbers):
-        dtype = jnp.float64 if numbers.dtype == jnp.int64 else jnp.float32
-        known = (numbers >= 0) & (numbers <= MAX_ATOMIC_NUMBER)
-        place = jnp.asarray(positions, dtype)[jnp.clip(numbers, 0, MAX_ATOMIC_NUMBER)]
-        return jnp.where(known, place, -1)[:, None]  # -> [n, 1]
-
     def edge(h_i, h_j, r_ij):
-        i, j = (jnp.round(h[:, 0]).astype(jnp.int32) for h in (h_i, h_j))
+        i, j = place_of(h_i), place_of(h_j)
         square = jnp.sum(r_ij * r_ij, axis=-1)  # -> [e]
         # The square is replaced before it is divided by, not only after: the gradient of a
         # branch that is not taken must be finite too.

@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, atomic_numbers, element_positions
+from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, atomic_numbers
+from .places import embedding, place_of
 from .text import Lines, PotentialFileError, find_potential, read_text
 
 # Of the format's own covalent radii, Angstrom, H to Pu: 4/3 of Pyykkö and Atsumi (2009).
@@ -349,13 +350,7 @@ def nep(potential: NepPotential) -> ModelFunctions:
     ones with l, m running fastest, and ZBL, half of a pair's energy. Atoms of other elements send
     and receive nothing and have no energy. Every pair has its own cutoffs and is zero beyond.
     """
-    positions = np.array(element_positions(potential.elements))
-
-    def node_init(numbers):
-        dtype = jnp.float64 if numbers.dtype == jnp.int64 else jnp.float32
-        known = (numbers >= 0) & (numbers <= MAX_ATOMIC_NUMBER)
-        place = jnp.asarray(positions, dtype)[jnp.clip(numbers, 0, MAX_ATOMIC_NUMBER)]
-        return jnp.where(known, place, -1)[:, None]  # -> [n, 1]
+    node_init = embedding(potential.elements)
 
     return ModelFunctions(node_init, _edge(potential), _readout(potential))
 
@@ -392,7 +387,7 @@ def _edge(p):
         return list(jnp.einsum("eqk,ke->qe", c, basis))
 
     def geometry(h_i, h_j, r_ij):
-        i, j = (jnp.round(h[:, 0]).astype(jnp.int32) for h in (h_i, h_j))
+        i, j = place_of(h_i), place_of(h_j)
         x, y, z = r_ij.T
         square = x * x + y * y + z * z
         # The square is replaced before its root and inverse are taken, not only after: the
@@ -650,7 +645,7 @@ def _readout(p):
         )
 
     def readout(h, messages):
-        i = jnp.round(h[:, 0]).astype(jnp.int32)
+        i = place_of(h)
         place = jnp.maximum(i, 0)
         bias, last, shift = (jnp.asarray(a, h.dtype)[place] for a in (p.bias, p.last, p.shift))
         q, zbl = invariants(messages)

@@ -27,7 +27,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, atomic_numbers, element_positions
+from . import Converted, ModelFunctions, atomic_numbers
+from .places import embedding, place_of
 from .text import Lines, PotentialFileError, find_potential, read_text
 
 _NAMES = "epsilon sigma a lambda gamma costheta0 A B p q tol".split()
@@ -118,7 +119,7 @@ def sw(parameters: SWParameters) -> ModelFunctions:
     each element of the sender. Atoms of other elements do not interact.
     """
     n = len(parameters.elements)
-    positions = np.array(element_positions(parameters.elements))
+    node_init = embedding(parameters.elements)
     entries = parameters.entries
     diagonal = entries[:, np.arange(n), np.arange(n)]  # of (i, j, j) -> [n, n, 11]
     epsilon, sigma, _, lambda_, gamma, c0, a, b, p, q, _ = np.moveaxis(diagonal, -1, 0)
@@ -147,14 +148,8 @@ def sw(parameters: SWParameters) -> ModelFunctions:
     whole = {name: value for name, value in whole.items() if value is not None}
     message_of = _make_message(_Pair(*pairs[0].tolist()) if n == 1 else None, whole)
 
-    def node_init(numbers):
-        dtype = jnp.float64 if numbers.dtype == jnp.int64 else jnp.float32
-        known = (numbers >= 0) & (numbers <= MAX_ATOMIC_NUMBER)
-        place = jnp.asarray(positions, dtype)[jnp.clip(numbers, 0, MAX_ATOMIC_NUMBER)]
-        return jnp.where(known, place, -1)[:, None]  # -> [n, 1]
-
     def edge(h_i, h_j, r_ij):
-        i, j = (jnp.round(h[:, 0]).astype(jnp.int32) for h in (h_i, h_j))
+        i, j = place_of(h_i), place_of(h_j)
         known = (i >= 0) & (j >= 0)
         pair = jnp.where(known, i * n + j, 0)
         values = () if n == 1 else tuple(jnp.asarray(pairs, r_ij.dtype)[pair].T)
@@ -166,7 +161,7 @@ def sw(parameters: SWParameters) -> ModelFunctions:
         return jnp.concatenate([message[:, :1], of_senders], axis=1)  # -> [e, 1 + 9 n]
 
     def readout(h, messages):
-        i = jnp.maximum(jnp.round(h[:, 0]).astype(jnp.int32), 0)
+        i = jnp.maximum(place_of(h), 0)
         # column by column: products of matrices this small are slower
         sums = [[messages[:, 1 + 9 * b + k] for k in range(9)] for b in range(n)]
         energy = messages[:, 0]

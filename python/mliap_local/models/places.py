@@ -1,4 +1,4 @@
-"""Elements by their place in a list, as the embedding of one column that the ACE models share."""
+"""Elements by their place in a list: the embedding of one column that most families share."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,7 +17,7 @@ def embedding(elements: Iterable[str]) -> Callable[..., Any]:
         dtype = jnp.float64 if numbers.dtype == jnp.int64 else jnp.float32
         known = (numbers >= 0) & (numbers <= MAX_ATOMIC_NUMBER)
         place = jnp.asarray(positions, dtype)[jnp.clip(numbers, 0, MAX_ATOMIC_NUMBER)]
-        return jnp.where(known, place, -1)[:, None]
+        return jnp.where(known, place, -1)[:, None]  # -> [n, 1]
 
     return node_init
 
