@@ -436,7 +436,7 @@ def monte_carlo(s: State) -> Iterator[str]:
 
 
 def sgcmc(s: State) -> Iterator[str]:
-    if s.large and not s.has("sgcmc") and not s.respa and s.pair == "eam":
+    if s.large and not s.triclinic and not s.has("sgcmc") and not s.respa and s.pair == "eam":
         yield s.drop(*MONTE_CARLO)
         words = s.one_of("", " variance 10 0.2")
         line = f"fix sgcmc all sgcmc {s.one_of(1, 2)} 0.05 600 -1.0{words} atomic/energy yes"

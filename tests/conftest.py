@@ -6,12 +6,17 @@ LAMMPS is started once and cleared before each use: starting it, and JAX with it
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# MPICH's ranks sleep a little where they wait for others: more ranks than cores are usual here
+os.environ.setdefault("MPIR_CVAR_CH4_PROGRESS_THROTTLE", "1")
+os.environ.setdefault("MPIR_CVAR_CH4_PROGRESS_THROTTLE_NO_PROGRESS_COUNT", "100")
 
 
 def potentials() -> Path:
