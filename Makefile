@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
   $$p -c 'import ensurepip, os, sys, sysconfig, venv; \
   sys.exit(sys.version_info < (3, 11) or not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
   >/dev/null 2>&1 && { echo $$p; break; }; done)
-SOURCES := $(wildcard cpp_bridge/*) CMakeLists.txt pyproject.toml \
+SOURCES := $(wildcard cpp_bridge/*.* cpp_bridge/*/*) CMakeLists.txt pyproject.toml \
   $(shell find python -name '*.py')
 
 .PHONY: demo test lint venv clean
@@ -41,7 +41,7 @@ test: $(VENV)/installed
 lint: $(VENV)/linted
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/clang-format --dry-run --Werror $(filter-out %/bridge.h,$(wildcard cpp_bridge/*.h cpp_bridge/*.cpp))
+	$(VENV)/bin/clang-format --dry-run --Werror $(filter-out %/bridge.h,$(wildcard cpp_bridge/*.h cpp_bridge/*.cpp cpp_bridge/*/*))
 	$(VENV)/bin/pyright
 
 clean:

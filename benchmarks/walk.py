@@ -166,7 +166,13 @@ class Walk:
         for part in (bad[:size], bad[size:]):
             for again in self.run(ranks, part) if part else ():
                 before = verdicts[again.seed]
-                if again.good and before.lines and before.difference > TOLERANCE and not any(wrong):
+                if (
+                    again.good
+                    and not again.chaotic
+                    and before.lines
+                    and before.difference > TOLERANCE
+                    and not any(wrong)
+                ):
                     again.error = f"only after others, batch.{seeds[0]}.in: {before.where}"
                 verdicts[again.seed] = again
         return list(verdicts.values())

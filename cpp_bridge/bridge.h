@@ -7,8 +7,8 @@
    blank line and the Python traceback.
 
    Words. An atom's `species` is its place in the list of distinct elements that the pair style
-   asked for (0, 1, ...); -1 is an atom that contributes nothing (type mapped to NULL, or excluded
-   from group all). A `row` is an atom's place in the cache, with its embedding, the sum of its
+   asked for (0, 1, ...); -1 is an atom that contributes nothing (type mapped to NULL, or hidden
+   while fix gcmc tries to delete it). A `row` is an atom's place in the cache, with its embedding, the sum of its
    messages and its energy. An edge is directed: atom i receives, atom j sends, r_ij = x_j - x_i.
    Lengths, energies: the units that LAMMPS runs in, which are the model's own. */
 
@@ -36,7 +36,11 @@ struct mliap_local_model {
   int summary_size;        /* its size in bytes */
 };
 
-/* Atoms, each with its neighbours: a full evaluation. All of one process where it is kept. */
+/* What happens to the cache before a call uses it: 0 nothing; 1 the proposal of the last
+   mliap_local_update is settled; -1 all rows are forgotten, none is settled, the energy is 0. */
+
+/* Atoms, each with its neighbours: a full evaluation. All of one process where it is kept, or those
+   whose places in the cache are given, which are settled beside what is there. */
 struct mliap_local_rows {
   int n_rows;                   /* atoms; row k of the cache becomes atom k */
   int width;                    /* neighbours kept for each atom: the largest number of any */
@@ -44,11 +48,15 @@ struct mliap_local_rows {
   const int *neighbour_species; /* [n_rows * width], -1 where an atom has fewer neighbours */
   const double *r_ij;           /* [n_rows * width * 3]; any value where there is no neighbour */
   int keep;                     /* 1: this becomes the settled state; 0: the cache stays as it is */
+  const int *row;               /* NULL; or [n_rows] places in the cache, each named once, that are
+                                   written, and nothing else: energy is then that of all rows */
+  int settled;                  /* with row only: see above */
+  int cache_rows;               /* with row only: rows of the cache that are needed */
 };
 
 /* The difference between the settled state and a proposed one: an incremental evaluation. */
 struct mliap_local_change {
-  int accepted;         /* 1: first settle the proposal of the last mliap_local_update */
+  int settled;          /* what happens to the cache first: see above */
   int cache_rows;       /* rows of the cache that the proposed state needs; may be more than so far */
   const double *packed; /* [room] everything else, one record after another; integers as doubles:
     n_rows, n_changed, n_edges, n_edges_deleted
@@ -67,7 +75,9 @@ struct mliap_local_result {
   double squares;        /* sum of the squared energies of atoms that were added, and in updates
                             taken away: rounding errors add up like its root */
   double *atom_energy;   /* [n_rows]; an update that is asked for it is no proposal: the last one
-                            stays, and nothing of the change may be settled later */
+                            stays, nothing of the change may be settled later, and rows may be
+                            named more than once */
+  double *settled_energy; /* [n_rows] what the cache holds for these rows; with atom_energy only */
   double *edge_gradient; /* [n_rows * width * 3] dE/dr_ij, full evaluations only; places without
                             a neighbour are not defined */
   int compilations;      /* of this instance since it was opened */

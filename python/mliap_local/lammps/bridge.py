@@ -65,14 +65,23 @@ def mliap_local_full(instance, rows, result, error, error_size):
     try:
         session = _session(instance)
         n_rows, width = rows.n_rows, rows.width
-        result.energy, result.squares = session.full(
-            species=_input(rows.species, np.int32, n_rows),
-            neighbour_species=_input(rows.neighbour_species, np.int32, n_rows, width),
-            r_ij=_input(rows.r_ij, np.float64, n_rows, width, 3),
-            keep=bool(rows.keep),
-            atom_energy=_output(result.atom_energy, n_rows),
-            edge_gradient=_output(result.edge_gradient, n_rows, width, 3),
+        atoms = (
+            _input(rows.species, np.int32, n_rows),
+            _input(rows.neighbour_species, np.int32, n_rows, width),
+            _input(rows.r_ij, np.float64, n_rows, width, 3),
         )
+        if rows.row:
+            places = _input(rows.row, np.int32, n_rows)
+            result.energy, result.squares = session.fill(
+                *atoms, places, rows.settled, rows.cache_rows
+            )
+        else:
+            result.energy, result.squares = session.full(
+                *atoms,
+                keep=bool(rows.keep),
+                atom_energy=_output(result.atom_energy, n_rows),
+                edge_gradient=_output(result.edge_gradient, n_rows, width, 3),
+            )
         result.compilations = session.compilations
         return 1
     except BaseException as exception:
@@ -86,10 +95,11 @@ def mliap_local_update(instance, change, result, error, error_size):
         packed = _input(change.packed, np.float64, change.room)
         n_rows = int(packed[0]) if result.atom_energy else 0
         result.energy, result.squares, result.sound = session.update(
-            accepted=bool(change.accepted),
+            settled=change.settled,
             cache_rows=change.cache_rows,
             packed=packed,
             atom_energy=_output(result.atom_energy, n_rows),
+            settled_energy=_output(result.settled_energy, n_rows),
         )
         result.compilations = session.compilations
         return 1

@@ -88,7 +88,7 @@ class Kernels:
         self.numbers = tuple(int(number) for number in atomic_numbers(elements))
         with jax.default_device(self.device):  # the model may not know the default one
             try:
-                self.isolated_energies, readout = _reference(
+                self.isolated_energies, readout, self._message_width = _reference(
                     model.functions, np.array(self.numbers), relative
                 )
             except Exception as error:  # JAX and XLA raise what they like
@@ -111,6 +111,9 @@ class Kernels:
         self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=options)
         self.join = jax.jit(_joined, static_argnums=2)
         self.resize = jax.jit(_resized, static_argnums=1)
+        self.fill = jax.jit(self._fill, donate_argnums=0, out_shardings=here)
+        self._forget = jax.jit(_forgotten, donate_argnums=0)
+        self.no_scale = jax.device_put(np.float64(0), self.device)  # an update finds its own
         self.model_file = model_file
         name = printable(metadata.name or Path(model_file).name, 80)
         self.summary = (
@@ -133,6 +136,36 @@ class Kernels:
         terms, gradient = rows.terms_and_gradient(self._model)
         patch = full_patch(terms, IDENTITY_LENS).patch
         return patch, _sums_of(patch.cache), gradient
+
+    def empty(self, cache: LocalMLIAPCache | None, n_rows: int) -> LocalMLIAPCache:
+        """A cache of so many rows that holds none, in the memory of the other where that fits."""
+        if cache is not None and cache.msg_sum.shape[0] == n_rows:
+            return self._forget(cache)
+        with jax.default_device(self.device):
+            sums = jnp.zeros((n_rows, self._message_width), self.dtype)
+            return LocalMLIAPCache(None, sums, jnp.zeros(n_rows, self.dtype), jnp.zeros(1))
+
+    def _fill(
+        self, cache: LocalMLIAPCache, rows: NeighbourRows, places: jax.Array
+    ) -> tuple[LocalMLIAPCache, jax.Array]:
+        """The cache with these rows written, and (energy of all, sum of squares of these).
+
+        Args:
+            places: of the rows in the cache, shape (n,); beyond its end: padding.
+        """
+        new = local_mliap_energy_full(self._input(rows)).patch.cache
+        assert cache.totals is not None and cache.energies is not None  # `empty` leaves them
+        assert new.energies is not None
+        lost = cache.energies.at[places].get(mode="fill", fill_value=0)
+        gained = jnp.where(places < cache.energies.shape[0], new.energies, 0)
+        total = cache.totals + jnp.sum(gained.astype(jnp.float64) - lost.astype(jnp.float64))
+        filled = LocalMLIAPCache(
+            None,
+            cache.msg_sum.at[places].set(new.msg_sum, mode="drop"),
+            cache.energies.at[places].set(new.energies, mode="drop"),
+            total,
+        )
+        return filled, jnp.stack([total[0], jnp.sum(jnp.square(gained.astype(jnp.float64)))])
 
     def _update(
         self, cache: LocalMLIAPCache, scale: jax.Array, rows: ChangedRows
@@ -210,22 +243,32 @@ def _resized(cache: LocalMLIAPCache, n_rows: int) -> LocalMLIAPCache:
     )
 
 
-def _reference(functions: Any, numbers: np.ndarray, relative: bool) -> tuple[list[float], Any]:
-    """Energies of isolated atoms, and the readout, relative to them if asked."""
+def _forgotten(cache: LocalMLIAPCache) -> LocalMLIAPCache:
+    """The same memory without energies. Message sums stay: every row is fresh when it comes."""
+    assert cache.energies is not None and cache.totals is not None
+    return dataclasses.replace(
+        cache, energies=jnp.zeros_like(cache.energies), totals=jnp.zeros_like(cache.totals)
+    )
+
+
+def _reference(
+    functions: Any, numbers: np.ndarray, relative: bool
+) -> tuple[list[float], Any, int]:
+    """Energies of isolated atoms, the readout, relative to them if asked, and a message's width."""
     embeddings = functions.node_init(numbers)
     vector = np.ones((len(numbers), 3), embeddings.dtype)
     width = jax.eval_shape(functions.edge, embeddings, embeddings, vector).shape[1]
     nothing = jnp.zeros((len(numbers), width), embeddings.dtype)
     isolated = [float(e) for e in np.asarray(functions.readout(embeddings, nothing))]
     if not relative:
-        return isolated, functions.readout
+        return isolated, functions.readout, width
 
     def readout(h: jax.Array, message_sums: jax.Array) -> jax.Array:
         return functions.readout(h, message_sums) - functions.readout(
             h, jnp.zeros_like(message_sums)
         )
 
-    return isolated, readout
+    return isolated, readout, width
 
 
 def _device(name: str, node_rank: int) -> Any:

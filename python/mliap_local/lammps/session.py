@@ -54,11 +54,10 @@ class Session:
         self.compilations = 0  # since it was opened
         self._cache: LocalMLIAPCache | None = None
         self._proposal: LocalMLIAPPatch | None = None
-        self._rows = self._width = self._cache_rows = 0
+        self._rows = self._width = self._fill_width = self._cache_rows = 0
         self._scale: Any = None  # of message sums at the last settled full evaluation
         self._energy, self._forces = kernels.energy, kernels.forces
-        self._update, self._settle = kernels.update, kernels.settle
-        self._join, self._resize = kernels.join, kernels.resize
+        self._update, self._join = kernels.update, kernels.join
         self._threads = threads if kernels.device.platform == "cpu" else 1
         self._pool = ThreadPoolExecutor(self._threads)  # starts threads when they are first needed
 
@@ -121,21 +120,63 @@ class Session:
             energy, squares = np.sum(sums, axis=0).tolist()
             return energy, squares
 
+    def fill(
+        self,
+        species: np.ndarray,
+        neighbour_species: np.ndarray,
+        r_ij: np.ndarray,
+        places: np.ndarray,
+        settled: int,
+        cache_rows: int,
+    ) -> tuple[float, float]:
+        """Evaluate a few rows of the cache and settle them beside the others.
+
+        Args:
+            species, neighbour_species, r_ij: as in `full`.
+            places: of these rows in the cache, shape (n,), each once.
+            settled, cache_rows: as in `update`.
+        Returns:
+            The energy of all rows that the cache holds, and the sum of the squares of these.
+        Raises:
+            RuntimeError: JAX failed; the message names the model.
+        """
+        with _named(self._kernels.model_file):
+            self._prepare(settled, cache_rows)
+            self._proposal = None
+            n, width = neighbour_species.shape
+            self._fill_width = padding.width_capacity(width, self._fill_width)
+            capacity = padding.fill_capacity(n, self._fill_width)
+            self._count(("fill", capacity, self._fill_width, self._cache_rows))
+            rows = NeighbourRows(
+                self._kernels.numbers,
+                np.int32(n),
+                _padded(species, (capacity,), -1, np.int32),
+                _padded(neighbour_species, (capacity, self._fill_width), -1, np.int32),
+                _padded(r_ij, (capacity, self._fill_width, 3), 0, self._kernels.dtype),
+                block=padding.block_rows(self._fill_width),
+            )
+            where = _padded(places, (capacity,), self._cache_rows, np.int32)
+            self._cache, answer = self._kernels.fill(self._cache, rows, where)
+            energy, squares = np.asarray(answer).tolist()
+            return energy, squares
+
     def update(
         self,
-        accepted: bool,
+        settled: int,
         cache_rows: int,
         packed: np.ndarray,
         atom_energy: np.ndarray | None = None,
+        settled_energy: np.ndarray | None = None,
     ) -> tuple[float, float, bool]:
         """Evaluate a proposal from the settled state.
 
         Args:
-            accepted: settle the last proposal first.
+            settled: 1: settle the last proposal first; -1: forget all rows first; else 0.
             cache_rows: rows of the cache that the proposed state needs.
             packed: what changed, float64, see `mliap_local_change` in bridge.h.
             atom_energy: filled with the energies of the rows that it names, if wanted. That is a
                 question, no proposal: the last proposal stays.
+            settled_energy: filled with what the cache holds for these rows.
         Returns:
             The energy of the proposed state, the sum of the squared energies of atoms that were
             taken away and added, and whether it is sound: where huge messages were taken away, as
@@ -143,15 +184,9 @@ class Session:
         Raises:
             RuntimeError: no full evaluation came before; JAX failed, the message names the model.
         """
-        if self._cache is None:
-            raise RuntimeError("update before any full evaluation; call full first")
-        if accepted and self._proposal is not None:
-            self._cache = self._settle(self._cache, self._proposal)
-        if accepted or atom_energy is None:
+        self._prepare(settled, cache_rows)
+        if settled or atom_energy is None:
             self._proposal = None
-        if cache_rows > self._cache_rows:
-            self._cache_rows = padding.cache_capacity(cache_rows, self._cache_rows)
-            self._cache = self._resize(self._cache, self._cache_rows)
         rows = changed_rows(self._kernels.numbers, packed, atom_energy is not None)
         self._count((rows.capacity, self._cache_rows))
         with _named(self._kernels.model_file):
@@ -161,7 +196,26 @@ class Session:
                 self._proposal = patch
             else:
                 atom_energy[:] = np.asarray(patch.cache.energies)[: len(atom_energy)]
+            if settled_energy is not None:
+                assert self._cache is not None  # the update has used it
+                places = rows.packed[ChangedRows.COUNTS :][: 2 * len(settled_energy) : 2]
+                held = np.asarray(self._cache.energies)  # on a CPU a view, not a copy
+                settled_energy[:] = held[places.astype(np.int64)]
         return energy, squares, bool(sound)
+
+    def _prepare(self, settled: int, cache_rows: int) -> None:
+        """Bring the cache into the state that a change starts from."""
+        if self._cache is None and settled >= 0:
+            raise RuntimeError("update before any full evaluation; call full first")
+        if settled > 0 and self._proposal is not None:
+            self._cache = self._kernels.settle(self._cache, self._proposal)
+        if settled < 0:
+            self._cache_rows = max(self._cache_rows, padding.cache_capacity(cache_rows))
+            self._cache = self._kernels.empty(self._cache, self._cache_rows)
+            self._scale = self._kernels.no_scale
+        elif cache_rows > self._cache_rows:
+            self._cache_rows = padding.cache_capacity(cache_rows, self._cache_rows)
+            self._cache = self._kernels.resize(self._cache, self._cache_rows)
 
     def _count(self, shape: Any) -> bool:
         """Was the shape met before? If not, it is a compilation."""

@@ -14,6 +14,7 @@
 
 #include "interpreter.h"
 #include "neighbours.h"
+#include "packed_change.h"
 #include "point_list.h"
 
 #include <vector>
@@ -56,7 +57,6 @@ class Changes {
   long accepted() const { return accepted_; }    // proposals settled since the last settle()
 
  private:
-  enum { OWN, GHOSTS, PARTS };
   struct View {
     const double *x;
     const int *species;
@@ -66,7 +66,7 @@ class Changes {
     int place, row;    // row: of what is remembered from elsewhere, -1: new
   };
   /* Own atoms or ghosts: what is settled, how the points differ, and how the proposal did. */
-  struct Part {
+  struct Compared {
     PointList settled;
     std::vector<int> gone;    // places in the settled state
     std::vector<int> come;    // places among the points
@@ -78,50 +78,40 @@ class Changes {
   };
 
   static View view(const Points &points, int part);
-  bool same_at(const Part &part, int settled, const View &now, int place) const;
-  bool equal_run(const Part &part, int settled, const View &now, int place, int size) const;
-  static void leave(Part &part, int place);
-  static void enter(Part &part, const View &now, int place);
-  static int &touched_row(Part &part, int place);
+  bool same_at(const Compared &part, int settled, const View &now, int place) const;
+  bool equal_run(const Compared &part, int settled, const View &now, int place, int size) const;
+  static void leave(Compared &part, int place);
+  static void enter(Compared &part, const View &now, int place);
+  static int &touched_row(Compared &part, int place);
   bool find_difference(const Points &points);
   bool compare_own(const View &now, std::size_t few);
   bool compare_ghosts(const View &now, std::size_t many);
-  void match(Part &part, const View &now);
+  void match(Compared &part, const View &now);
   bool settle_proposal_if_nearer(const Points &points);
-  int place_of(const Part &part, int settled, const View &now, const std::vector<int> &taken) const;
-  static void rewrite(Part &part, const View &now, const std::vector<Point> &gone,
+  int place_of(const Compared &part, int settled, const View &now, const std::vector<int> &taken) const;
+  static void rewrite(Compared &part, const View &now, const std::vector<Point> &gone,
                       const std::vector<int> &come);
   Answer describe(const Points &points, double cutoff, double overlap);
   bool take_rows(const Points &points);
-  bool add_new_edges(double cutoff, double overlap);
-  void add_deleted_edges(double cutoff);
-  void pack(int n_changed, int n_edges);
-  void add_edge(int receiver, const double *at_receiver, int sender_species,
-                const double *at_sender);
-  int place_of_row(int settled);
 
   bool remembers_ = false, proposes_ = false, settled_unsent_ = false;
   double tolerance_ = 0.0;
-  Part part_[PARTS];
+  Compared part_[PARTS];
   double settled_energy_ = 0.0, settled_squares_ = 0.0;
   bool settled_cached_ = false;
   long accepted_ = 0;
-  int n_rows_ = 0;    // rows of the cache in use or free, all below this
-  std::vector<int> free_rows_;
+  CacheRows cache_rows_;
 
   /* The proposal, beside its parts. */
   double proposed_energy_ = 0.0, proposed_squares_ = 0.0;
   bool proposed_cached_ = false;
-  std::vector<int> proposed_emptied_;    // rows that it frees
-  std::size_t proposed_taken_ = 0;    // free rows that it takes, from the end
-  int proposed_rows_ = 0;    // rows that there are then
+  CacheRows::Proposal proposed_rows_;
 
   /* Storage behind change_, and what propose() needs of it. */
   mliap_local_change change_{};
-  std::vector<double> rows_, edges_, packed_;
-  std::vector<int> place_of_row_, near_, emptied_;
-  std::size_t taken_ = 0;
-  int next_rows_ = 0;
+  PackedChange packed_;
+  CacheRows::Proposal next_rows_;
+  std::vector<int> near_;
 };
 
 }    // namespace mliap_local

@@ -16,11 +16,6 @@ constexpr int LOOK_AHEAD = 16;
 constexpr int FEW = 32;
 /* Beyond this fraction of the own atoms a full evaluation costs no more. */
 constexpr int FRACTION = 8;
-/* Values of a row and of an edge in mliap_local_change. */
-constexpr int ROW = 2, EDGE = 5;
-/* Room behind the records, so that Python need not copy them to pad them: its sizes are 64 rows or
-   more, and up to 1.5 times what is needed. */
-constexpr std::size_t LEAST_ROOM = 1024, ROOM_FACTOR = 2;
 
 /* Points that contribute nothing are alike wherever they are. */
 bool same(const double *a, int species_a, const double *b, int species_b, double tolerance)
@@ -56,8 +51,7 @@ void Changes::settle(const Points &points, double energy, double squares)
   settled_energy_ = energy;
   settled_squares_ = squares;
   settled_cached_ = true;
-  n_rows_ = points.n_own;
-  free_rows_.clear();
+  cache_rows_.assign(points.n_own);
   remembers_ = true;
   proposes_ = settled_unsent_ = false;
   accepted_ = 0;
@@ -79,31 +73,31 @@ Changes::Answer Changes::compare(const Points &points, double cutoff, double tol
 
 /* --- how the points differ from the settled state ---------------------------------------------- */
 
-bool Changes::same_at(const Part &part, int settled, const View &now, int place) const
+bool Changes::same_at(const Compared &part, int settled, const View &now, int place) const
 {
   return same(part.settled.x(settled), *part.settled.species(settled), now.x + 3 * place,
               now.species[place], tolerance_);
 }
 
 /* Most points have not changed, and memcmp is as fast as memory. */
-bool Changes::equal_run(const Part &part, int settled, const View &now, int place, int size) const
+bool Changes::equal_run(const Compared &part, int settled, const View &now, int place, int size) const
 {
   return !std::memcmp(part.settled.x(settled), now.x + 3 * place, sizeof(double) * 3 * size) &&
       !std::memcmp(part.settled.species(settled), now.species + place, sizeof(int) * size);
 }
 
-void Changes::leave(Part &part, int place)
+void Changes::leave(Compared &part, int place)
 {
   if (*part.settled.species(place) >= 0) part.gone.push_back(place);
 }
 
-void Changes::enter(Part &part, const View &now, int place)
+void Changes::enter(Compared &part, const View &now, int place)
 {
   part.touched.push_back({place, -1});
   if (now.species[place] >= 0) part.come.push_back(place);
 }
 
-int &Changes::touched_row(Part &part, int place)
+int &Changes::touched_row(Compared &part, int place)
 {
   const auto before = [](const Touched &touched, int place) { return touched.place < place; };
   return std::lower_bound(part.touched.begin(), part.touched.end(), place, before)->row;
@@ -112,7 +106,7 @@ int &Changes::touched_row(Part &part, int place)
 /* False if the difference is large. */
 bool Changes::find_difference(const Points &points)
 {
-  for (Part &part : part_) {
+  for (Compared &part : part_) {
     part.gone.clear();
     part.come.clear();
     part.touched.clear();
@@ -125,7 +119,7 @@ bool Changes::find_difference(const Points &points)
 /* Own atoms keep their places but for the few that were inserted, deleted or migrated. */
 bool Changes::compare_own(const View &now, std::size_t few)
 {
-  Part &own = part_[OWN];
+  Compared &own = part_[OWN];
   const auto many = [&]() { return own.gone.size() + own.come.size() > 4 * few; };
   const int common = std::min(own.settled.size(), now.n);
   for (int begin = 0; begin < common && !many(); begin += PointList::RUN) {
@@ -147,7 +141,7 @@ bool Changes::compare_own(const View &now, std::size_t few)
 /* Ghosts keep their order, but one that comes or goes shifts all behind it. */
 bool Changes::compare_ghosts(const View &now, std::size_t many)
 {
-  Part &ghosts = part_[GHOSTS];
+  Compared &ghosts = part_[GHOSTS];
   const int n_settled = ghosts.settled.size();
   int a = 0, b = 0;
   while (a < n_settled && b < now.n) {
@@ -188,7 +182,7 @@ bool Changes::compare_ghosts(const View &now, std::size_t many)
 }
 
 /* Points that only changed places have not changed: strike them out of the difference. */
-void Changes::match(Part &part, const View &now)
+void Changes::match(Compared &part, const View &now)
 {
   std::size_t kept = 0;
   for (const int place : part.come) {
@@ -219,7 +213,7 @@ bool Changes::settle_proposal_if_nearer(const Points &points)
   } against[PARTS];
   std::size_t from_settled = 0, from_proposed = 0;
   for (int p = 0; p < PARTS; p++) {
-    const Part &part = part_[p];
+    const Compared &part = part_[p];
     const View now = view(points, p);
     Against &to = against[p];
     to.here.assign(part.proposed_come.size(), -1);
@@ -251,7 +245,7 @@ bool Changes::settle_proposal_if_nearer(const Points &points)
   if (from_proposed >= from_settled) return false;
 
   for (int p = 0; p < PARTS; p++) {
-    Part &part = part_[p];
+    Compared &part = part_[p];
     const View now = view(points, p);
     std::vector<Point> gone;
     std::vector<int> come;
@@ -268,9 +262,7 @@ bool Changes::settle_proposal_if_nearer(const Points &points)
     std::sort(come.begin(), come.end());
     rewrite(part, now, gone, come);
   }
-  free_rows_.resize(free_rows_.size() - proposed_taken_);
-  free_rows_.insert(free_rows_.end(), proposed_emptied_.begin(), proposed_emptied_.end());
-  n_rows_ = proposed_rows_;
+  cache_rows_.settle(proposed_rows_);
   settled_energy_ = proposed_energy_;
   settled_squares_ += proposed_squares_;
   settled_cached_ = proposed_cached_;
@@ -282,7 +274,7 @@ bool Changes::settle_proposal_if_nearer(const Points &points)
 
 /* Where a settled point that has not changed is now. That is asked of points which the proposal
    took away and which are back, and seldom: so just look. */
-int Changes::place_of(const Part &part, int settled, const View &now,
+int Changes::place_of(const Compared &part, int settled, const View &now,
                       const std::vector<int> &taken) const
 {
   const int row = part.settled.row(settled);
@@ -300,7 +292,7 @@ int Changes::place_of(const Part &part, int settled, const View &now,
 
 /* The proposal in the order of the points, so that the next comparison runs straight through: the
    points without those that came since, and with those that are gone since in their places. */
-void Changes::rewrite(Part &part, const View &now, const std::vector<Point> &gone,
+void Changes::rewrite(Compared &part, const View &now, const std::vector<Point> &gone,
                       const std::vector<int> &come)
 {
   const Point nothing{{0.0, 0.0, 0.0}, -1, -1};
@@ -333,147 +325,57 @@ void Changes::rewrite(Part &part, const View &now, const std::vector<Point> &gon
 
 Changes::Answer Changes::describe(const Points &points, double cutoff, double overlap)
 {
-  rows_.clear();
-  edges_.clear();
+  packed_.clear();
   if (!take_rows(points)) return Answer::unknown;
-  const int n_changed = static_cast<int>(rows_.size()) / ROW;
-  const bool too_close = add_new_edges(cutoff, overlap);
-  const int n_edges = static_cast<int>(edges_.size()) / EDGE;
-  add_deleted_edges(cutoff);
-  for (std::size_t k = 0; k < rows_.size(); k += ROW)
-    place_of_row_[static_cast<int>(rows_[k])] = -1;
-  pack(n_changed, n_edges);
+  std::vector<Point> come[PARTS], gone[PARTS];
+  for (int p = 0; p < PARTS; p++) {
+    come[p] = part_[p].come_points;
+    for (const int place : part_[p].gone) gone[p].push_back(part_[p].settled.at(place));
+  }
+  const auto near = [&](int p, const double *at, auto &&visit) {
+    const Compared &part = part_[p];
+    part.settled.find_near(at, cutoff, near_);
+    for (const int place : near_)
+      if (!std::binary_search(part.gone.begin(), part.gone.end(), place))
+        visit(part.settled.x(place), *part.settled.species(place), part.settled.row(place));
+  };
+  const bool too_close = packed_.add_edges(come, gone, cutoff, overlap, near);
+  change_ = packed_.pack(settled_unsent_, next_rows_.size);
   return too_close ? Answer::overlap : Answer::changed;
 }
 
-/* A changed atom takes the row of one that is gone, else a free one, else a new one. False if one
-   is nowhere: no number is near nothing. */
+/* False if a point is nowhere: no number is near nothing. */
 bool Changes::take_rows(const Points &points)
 {
-  emptied_.clear();
-  taken_ = 0;
-  next_rows_ = n_rows_;
-  std::size_t g = 0;
+  std::vector<int> gone;
+  for (const int place : part_[OWN].gone) gone.push_back(part_[OWN].settled.row(place));
+  next_rows_ = cache_rows_.propose(std::move(gone));
   for (int p = 0; p < PARTS; p++) {
-    Part &part = part_[p];
+    Compared &part = part_[p];
     const View now = view(points, p);
     part.come_points.clear();
     for (const int place : part.come) {
       const double *x = now.x + 3 * place;
       if (!std::isfinite(x[0] + x[1] + x[2])) return false;
-      int row = -1;
-      if (p == OWN) {
-        if (g < part.gone.size())
-          row = part.settled.row(part.gone[g++]);
-        else if (taken_ < free_rows_.size())
-          row = free_rows_[free_rows_.size() - ++taken_];
-        else
-          row = next_rows_++;
-        rows_.insert(rows_.end(),
-                     {static_cast<double>(row), static_cast<double>(now.species[place])});
-      }
+      const int row = p == OWN ? cache_rows_.take(next_rows_) : -1;
+      if (p == OWN) packed_.add_changed_row(row, now.species[place]);
       part.come_points.push_back({{x[0], x[1], x[2]}, now.species[place], row});
     }
   }
-  const Part &own = part_[OWN];
-  for (; g < own.gone.size(); g++) {
-    emptied_.push_back(own.settled.row(own.gone[g]));
-    rows_.insert(rows_.end(), {static_cast<double>(emptied_.back()), -1.0});
-  }
-  if (place_of_row_.size() < static_cast<std::size_t>(next_rows_))
-    place_of_row_.resize(next_rows_, -1);
+  for (std::size_t g = next_rows_.from_gone; g < next_rows_.gone.size(); g++)
+    packed_.add_changed_row(next_rows_.gone[g], -1);
   return true;
-}
-
-/* Edges of the changed points with settled ones that have not changed, and among themselves. True
-   if one of the former is shorter than allowed. */
-bool Changes::add_new_edges(double cutoff, double overlap)
-{
-  bool too_close = false;
-  for (int p = 0; p < PARTS; p++)
-    for (std::size_t c = 0; c < part_[p].come_points.size(); c++) {
-      const Point &point = part_[p].come_points[c];
-      const int receiver = static_cast<int>(c);    // own: changed rows come first, in this order
-      for (int q = 0; q < PARTS; q++) {
-        if (p == GHOSTS && q == GHOSTS) continue;    // no row here receives from either
-        const Part &part = part_[q];
-        part.settled.find_near(point.x, cutoff, near_);
-        for (const int place : near_) {
-          if (std::binary_search(part.gone.begin(), part.gone.end(), place)) continue;
-          const double *x = part.settled.x(place);
-          if (square_distance(x, point.x) < overlap * overlap) too_close = true;
-          if (p == OWN) add_edge(receiver, point.x, *part.settled.species(place), x);
-          if (q == OWN) add_edge(place_of_row(place), x, point.species, point.x);
-        }
-        if (p != OWN) continue;
-        for (std::size_t d = 0; d < part.come_points.size(); d++) {
-          const Point &other = part.come_points[d];
-          if (&other != &point && square_distance(other.x, point.x) < cutoff * cutoff)
-            add_edge(receiver, point.x, other.species, other.x);
-        }
-      }
-    }
-  return too_close;
-}
-
-void Changes::add_deleted_edges(double cutoff)
-{
-  const Part &own = part_[OWN];
-  for (const Part &part : part_)
-    for (const int gone : part.gone) {
-      const double *at = part.settled.x(gone);
-      own.settled.find_near(at, cutoff, near_);
-      for (const int place : near_)
-        if (!std::binary_search(own.gone.begin(), own.gone.end(), place))
-          add_edge(place_of_row(place), own.settled.x(place), *part.settled.species(gone), at);
-    }
-}
-
-/* Where the row of an own atom that has not changed stands among the rows of the change. */
-int Changes::place_of_row(int settled)
-{
-  const PointList &own = part_[OWN].settled;
-  int &place = place_of_row_[own.row(settled)];
-  if (place < 0) {
-    place = static_cast<int>(rows_.size()) / ROW;
-    rows_.insert(
-        rows_.end(),
-        {static_cast<double>(own.row(settled)), static_cast<double>(*own.species(settled))});
-  }
-  return place;
-}
-
-void Changes::add_edge(int receiver, const double *at_receiver, int sender_species,
-                       const double *at_sender)
-{
-  edges_.insert(edges_.end(),
-                {static_cast<double>(receiver), static_cast<double>(sender_species),
-                 at_sender[0] - at_receiver[0], at_sender[1] - at_receiver[1],
-                 at_sender[2] - at_receiver[2]});
-}
-
-void Changes::pack(int n_changed, int n_edges)
-{
-  const double n_rows = static_cast<double>(rows_.size() / ROW);
-  const double n_deleted = static_cast<double>(edges_.size() / EDGE) - n_edges;
-  packed_.assign({n_rows, static_cast<double>(n_changed), static_cast<double>(n_edges), n_deleted});
-  packed_.insert(packed_.end(), rows_.begin(), rows_.end());
-  packed_.insert(packed_.end(), edges_.begin(), edges_.end());
-  packed_.resize(std::max(LEAST_ROOM, ROOM_FACTOR * packed_.size()), 0.0);
-  change_ = {settled_unsent_, next_rows_, packed_.data(), static_cast<int>(packed_.size())};
 }
 
 void Changes::propose(double energy, double squares, bool cached)
 {
-  for (Part &part : part_) {
+  for (Compared &part : part_) {
     part.proposed_gone = part.gone;
     part.proposed_come = part.come_points;
   }
   proposed_cached_ = cached;
   proposed_energy_ = energy;
   proposed_squares_ = squares;
-  proposed_emptied_ = emptied_;
-  proposed_taken_ = taken_;
   proposed_rows_ = next_rows_;
   proposes_ = true;
   settled_unsent_ = false;

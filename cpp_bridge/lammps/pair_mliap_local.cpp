@@ -41,6 +41,7 @@ static constexpr double SUM_ROUNDING = 1.0e-12;
 /* A trial that raises the energy by so many kT is never accepted, at the highest temperature that
    anybody simulates: kelvin, or epsilon in units lj. */
 static constexpr double NEVER = 1000.0, HOTTEST = 1.0e4, HOTTEST_LJ = 100.0;
+static constexpr int ALL = 0;    // LAMMPS's first group
 static constexpr int TEXT_SIZE = 65536;
 static constexpr char KEYWORDS[] = "cache, verify, refresh, reference, overlap, forces, device";
 
@@ -358,7 +359,7 @@ void PairMLIAPLocal::check_sgcmc()
 }
 
 /* Monte Carlo fixes hide the atoms that they try to delete behind a group of their own, made in
-   their init(), after ours. Such atoms leave group all and are counted as absent. Any other
+   their init(), after ours. Atoms in such a group are counted as absent: see hidden(). Any other
    exclusion would hide pairs from the list but not from an incremental evaluation. */
 void PairMLIAPLocal::check_exclusions()
 {
@@ -379,16 +380,29 @@ void PairMLIAPLocal::check_exclusions()
                hidden);
 }
 
+/* The groups behind which atoms are hidden now. Not "who is not in group all": on several ranks fix
+   gcmc can leave an atom outside of it for good, and native styles count that one again as soon as
+   the fix is gone. */
+int PairMLIAPLocal::hidden() const
+{
+  int bits = 0;
+  for (int k = 0; k < neighbor->nex_group; k++) {
+    const int first = neighbor->ex1_group[k], second = neighbor->ex2_group[k];
+    bits |= group->bitmask[first == ALL ? second : first];
+  }
+  return bits;
+}
+
 int PairMLIAPLocal::species(int k) const
 {
-  return atom->mask[k] & 1 ? map[atom->type[k]] : -1;
+  return atom->mask[k] & hidden() ? -1 : map[atom->type[k]];
 }
 
 Points PairMLIAPLocal::points()
 {
   const int n_all = atom->nlocal + atom->nghost;
   species_.resize(n_all);
-  mliap_local::find_species(atom->type, atom->mask, map, n_all, species_.data());
+  mliap_local::find_species(atom->type, atom->mask, hidden(), map, n_all, species_.data());
   return {atom->nlocal, n_all, n_all ? atom->x[0] : nullptr, species_.data()};
 }
 

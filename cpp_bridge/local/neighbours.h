@@ -22,8 +22,8 @@ inline double square_distance(const double *a, const double *b)
   return d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
 }
 
-/* Species of n points: that of their type, or -1 where they are not in group all. */
-void find_species(const int *type, const int *mask, const int *species_of_type, int n,
+/* Species of n points: that of their type, or -1 where their mask has a hidden bit. */
+void find_species(const int *type, const int *mask, int hidden, const int *species_of_type, int n,
                   int *species);
 
 /* A LAMMPS neighbour list: NeighList's arrays. Row ii belongs to atom ilist[ii]. */

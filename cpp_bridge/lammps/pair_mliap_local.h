@@ -44,6 +44,7 @@ class PairMLIAPLocal : public Pair {
   void check_masses();
   void check_sgcmc();
   void check_exclusions();
+  int hidden() const;
   int species(int) const;
   mliap_local::Points points();
   void build_anew(class NeighList *);
