@@ -404,6 +404,8 @@ def monte_carlo(s: State) -> Iterator[str]:
         yield s.drop(name)
     if s.respa and name == "gcmc":
         return  # see run_style
+    if s.has("even") and s.ranks > 1:
+        return  # LAMMPS cuts the box anew before the trials, and their ghosts are of the old parts
     if s.pair == "NULL" and name in ("swap", "semigrand", "neighbors"):
         return  # only types of one sub-style can be swapped
     where = ""

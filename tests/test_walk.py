@@ -80,6 +80,15 @@ def test_compared_as_far_as_native_is_sure():
     assert walking.difference(0, twin, native, lines=1).good
 
 
+@pytest.mark.parametrize("seed", [1310, 1926])
+def test_seeds_that_differed(walk, seed):
+    """Stock fix gcmc leaves an atom outside of group all, on two and three ranks."""
+    ranks = walk.write(seed)
+    assert ranks > 1
+    [verdict] = walk.run(ranks, [seed])
+    assert verdict.good and verdict.lines > 20, verdict
+
+
 def plain(state: walk_inputs.State) -> bool:
     return state.ranks == 1 and state.pair == "eam" and not state.large
 
