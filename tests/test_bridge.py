@@ -123,7 +123,7 @@ def test_update_shows_what_is_packed(opened, error):
     result = ffi.new("struct mliap_local_result *")
     assert lib.mliap_local_update(model.instance, change, result, error, 4000) == 1, text(error)
     assert (result.energy, result.squares, result.sound) == (36.0, 7.5, 1)
-    assert session.seen["accepted"] and session.seen["cache_rows"] == 7
+    assert session.seen["settled"] and session.seen["cache_rows"] == 7
     np.testing.assert_array_equal(session.seen["packed"], packed)
 
     packed[0], energies = 3, np.ones(4)  # a question about three rows

@@ -17,11 +17,8 @@
 #include "utils.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
-#include <sched.h>
-#include <thread>
 #include <unordered_map>
 
 using namespace LAMMPS_NS;
@@ -42,10 +39,9 @@ static constexpr double SUM_ROUNDING = 1.0e-12;
    anybody simulates: kelvin, or epsilon in units lj. */
 static constexpr double NEVER = 1000.0, HOTTEST = 1.0e4, HOTTEST_LJ = 100.0;
 static constexpr int ALL = 0;    // LAMMPS's first group
-static constexpr int TEXT_SIZE = 65536;
 static constexpr char KEYWORDS[] = "cache, verify, refresh, reference, overlap, forces, device";
 
-PairMLIAPLocal::PairMLIAPLocal(LAMMPS *lmp) : Pair(lmp), text_(TEXT_SIZE)
+PairMLIAPLocal::PairMLIAPLocal(LAMMPS *lmp) : Pair(lmp), model_(lmp)
 {
   single_enable = 0;
   restartinfo = 0;
@@ -167,88 +163,38 @@ void PairMLIAPLocal::coeff(int narg, char **arg)
   make_fix();
 }
 
-/* This process's part of the cores of its node. Launchers bind each process to cores of its own, or
-   let all use all: a core counts for what it is to each of those that may use it. */
-static int part_of_cores(MPI_Comm node)
-{
-  std::vector<int> own(CPU_SETSIZE), users(CPU_SETSIZE);
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  sched_getaffinity(0, sizeof(cores), &cores);
-  for (int k = 0; k < CPU_SETSIZE; k++) own[k] = CPU_ISSET(k, &cores) ? 1 : 0;
-  MPI_Allreduce(own.data(), users.data(), CPU_SETSIZE, MPI_INT, MPI_SUM, node);
-  double part = 1.0e-6;
-  for (int k = 0; k < CPU_SETSIZE; k++)
-    if (own[k]) part += 1.0 / users[k];
-  return std::max(1, static_cast<int>(part));
-}
-
 void PairMLIAPLocal::open_model(const char *file)
 {
-  std::string names;
-  for (int k = 0; k < nelements; k++) names += (k ? " " : "") + std::string(elements[k]);
-  isolated_energy_.assign(nelements, 0.0);
-  mass_.assign(nelements, 0.0);
   masses_checked_ = false;
-
-  MPI_Comm node;
-  int node_rank;
-  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-  MPI_Comm_rank(node, &node_rank);
-  const int threads = part_of_cores(node);
-  MPI_Comm_free(&node);
-
-  char summary[512] = "";
-  char *text = text_.data();
-  text[0] = '\0';
-  mliap_local_settings settings{
-      file, names.c_str(), update->unit_style, device_.c_str(), relative_, node_rank, threads};
-  mliap_local_model model{};
-  model.isolated_energy = isolated_energy_.data();
-  model.mass = mass_.data();
-  model.summary = summary;
-  model.summary_size = sizeof(summary);
-  bridge_ = mliap_local::open_bridge(text, TEXT_SIZE);
-  const bool good = bridge_ && bridge_->open(&settings, &model, text, TEXT_SIZE);
-
-  /* All processes stop with the words of the first that could not open the model. */
-  int failed_rank = good ? comm->nprocs : comm->me, first_failed;
-  MPI_Allreduce(&failed_rank, &first_failed, 1, MPI_INT, MPI_MIN, world);
-  if (first_failed < comm->nprocs) {
-    if (good) instance_ = model.instance;
-    close_model();    // no run without a model
-    MPI_Bcast(text, TEXT_SIZE, MPI_CHAR, first_failed, world);
-    char *traceback = strstr(text, "\n\n");
-    if (traceback) {
-      *traceback = '\0';
-      if (comm->me == 0) utils::logmesg(lmp, std::string(traceback + 2) + "\n");
-    }
-    error->all(FLERR, std::string(text));
-  }
-  instance_ = model.instance;
-  cutoff_ = model.cutoff;
-  overlap_ = asked_overlap_ < 0.0 ? model.overlap : asked_overlap_;
-  if (overlap_ >= cutoff_) {
+  model_file_ = file;
+  openings_++;
+  model_.open(file, {elements, elements + nelements}, device_, relative_);
+  overlap_ = asked_overlap_ < 0.0 ? model_.overlap : asked_overlap_;
+  if (overlap_ >= model_.cutoff) {
     close_model();    // no run without a model
     error->all(
         FLERR,
         "pair_style mliap_local overlap: expected a distance below the model's cutoff, {:.8g}, "
         "got {:.8g}",
-        cutoff_, overlap_);
+        model_.cutoff, overlap_);
   }
-  differentiable_ = model.differentiable;
-  rounding_ = model.rounding;
-  if (comm->me == 0) utils::logmesg(lmp, std::string("mliap_local: ") + summary + "\n");
 }
 
 void PairMLIAPLocal::close_model()
 {
-  if (instance_ >= 0) bridge_->close(instance_, text_.data(), TEXT_SIZE);
-  instance_ = -1;
+  model_.close();
   changes_.forget();
   atomic_energies_.forget();
   for (int i = 1; allocated && i <= atom->ntypes; i++)
     for (int j = i; j <= atom->ntypes; j++) setflag[i][j] = 0;
+}
+
+std::vector<std::string> PairMLIAPLocal::elements_of_types() const
+{
+  std::vector<std::string> types;
+  for (int type = 1; type <= atom->ntypes; type++)
+    types.emplace_back(map[type] < 0 ? "NULL" : elements[map[type]]);
+  return types;
 }
 
 /* The fix needs a box, so it cannot be made in settings(); a user may have deleted it since. */
@@ -284,7 +230,7 @@ void PairMLIAPLocal::init_style()
                "Pair style mliap_local needs the neighbours of all atoms, but neigh_modify "
                "include {} hides some; use neigh_modify include all",
                group->names[neighbor->includegroup]);
-  if (forces_ && !differentiable_)
+  if (forces_ && !model_.differentiable)
     error->all(FLERR,
                "The model has no derivatives, so pair_style mliap_local cannot give forces; "
                "export it with vjp_order=1 or higher, or use forces no for pure Monte Carlo");
@@ -305,7 +251,7 @@ void PairMLIAPLocal::init_style()
   if (comm->me == 0)
     for (int k = 0; k < nelements; k++)
       utils::logmesg(lmp, "{}: energy of isolated {} is {:.10g}{}\n", fix_id_, elements[k],
-                     isolated_energy_[k], relative_ ? ", taken as zero" : "");
+                     model_.isolated_energy[k], relative_ ? ", taken as zero" : "");
 }
 
 /* Elements in another order than the types give an energy all the same; their masses tell. */
@@ -315,7 +261,7 @@ void PairMLIAPLocal::check_masses()
   masses_checked_ = true;
   for (int type = 1; type <= atom->ntypes; type++) {
     if (map[type] < 0 || !atom->mass_setflag[type]) continue;
-    const double expected = mass_[map[type]], got = atom->mass[type];
+    const double expected = model_.mass[map[type]], got = atom->mass[type];
     if (expected > 0.0 && std::fabs(got - expected) > 0.5 * expected && comm->me == 0)
       error->warning(FLERR,
                      "Type {} is {} in pair_coeff, of mass {:.6g} in the model file, but its mass "
@@ -327,7 +273,7 @@ void PairMLIAPLocal::check_masses()
 double PairMLIAPLocal::init_one(int i, int j)
 {
   if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
-  return cutoff_;
+  return model_.cutoff;
 }
 
 /* fix sgcmc works where forces are read. With atomic/energy yes, seen from the list that it asked
@@ -339,7 +285,7 @@ void PairMLIAPLocal::check_sgcmc()
     const NeighList *asked = neighbor->find_list(sgcmc);
     if (asked && asked->ghost) {
       by_atoms_ = true;
-      const double needed = 2.0 * cutoff_ + neighbor->skin;
+      const double needed = 2.0 * model_.cutoff + neighbor->skin;
       if (comm->get_comm_cutoff() < needed * (1.0 - 1.0e-7))    // as far as it is printed
         error->all(FLERR,
                    "fix sgcmc with mliap_local needs the neighbours of neighbours: expected a "
@@ -447,7 +393,7 @@ void PairMLIAPLocal::build_list()
 Changes::Answer PairMLIAPLocal::compare(const Points &now, double overlap)
 {
   const double noise = NOISE * std::max({domain->prd[0], domain->prd[1], domain->prd[2]});
-  return changes_.compare(now, cutoff_, noise, overlap);
+  return changes_.compare(now, model_.cutoff, noise, overlap);
 }
 
 void PairMLIAPLocal::compute(int eflag, int vflag)
@@ -495,8 +441,8 @@ double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer)
 
   mliap_local_result result{};
   if (cache_ && changes_.cached()) {
-    if (!bridge_->update(instance_, &changes_.change(), &result, text_.data(), TEXT_SIZE))
-      failed(text_.data());
+    if (!model_.evaluate(changes_.change(), result))
+      failed();
     counters_[COMPILATIONS] = result.compilations;
   }
   const bool sound = result.sound;
@@ -570,7 +516,7 @@ void PairMLIAPLocal::step(const Points &now)
 double PairMLIAPLocal::compute_atomic_energy(int i, NeighList *asked)
 {
   if (fix_->in_trial())
-    stop(fmt::format("fix sgcmc expected to be asked after the step's forces, but another Monte "
+    model_.stop(fmt::format("fix sgcmc expected to be asked after the step's forces, but another Monte "
                      "Carlo fix calls it in each of its trials of step {}; choose intervals and "
                      "first steps so that both are never due at once",
                      update->ntimestep));
@@ -581,10 +527,10 @@ double PairMLIAPLocal::compute_atomic_energy(int i, NeighList *asked)
                                         asked->firstneigh, NEIGHMASK};
   const Points now = points();
   if (atomic_energies_.wants_images()) atomic_energies_.set_images(images());
-  atomic_energies_.ask(now, list, cutoff_, i);
+  atomic_energies_.ask(now, list, model_.cutoff, i);
   if (!answer_derived(now, list)) {
     atomic_energies_.unsettle();
-    atomic_energies_.ask(now, list, cutoff_, i);
+    atomic_energies_.ask(now, list, model_.cutoff, i);
   }
   if (const std::vector<int> &atoms = atomic_energies_.whole(); !atoms.empty()) {
     evaluate_whole(now, list, atoms);
@@ -602,8 +548,8 @@ bool PairMLIAPLocal::answer_derived(const Points &now, const mliap_local::Neighb
   mliap_local_result result{};
   atom_energy_.resize(std::max(atom_energy_.size(), atoms.size()));
   result.atom_energy = atom_energy_.data();
-  if (!bridge_->update(instance_, &atomic_energies_.change(), &result, text_.data(), TEXT_SIZE))
-    failed(text_.data());
+  if (!model_.evaluate(atomic_energies_.change(), result))
+    failed();
   counters_[COMPILATIONS] = result.compilations;
   if (!result.sound) return false;
   counters_[INCREMENTAL]++;
@@ -626,16 +572,16 @@ bool PairMLIAPLocal::answer_derived(const Points &now, const mliap_local::Neighb
 void PairMLIAPLocal::evaluate_whole(const Points &now, const mliap_local::NeighbourList &list,
                                     const std::vector<int> &atoms)
 {
-  mliap_local::collect_rows(now, list, cutoff_, atoms, rows_);
+  mliap_local::collect_rows(now, list, model_.cutoff, atoms, rows_);
   asked_species_.clear();
   for (const int atom : atoms) asked_species_.push_back(now.species[atom]);
   const mliap_local_rows wanted{
       static_cast<int>(atoms.size()), rows_.width,       asked_species_.data(),
-      rows_.neighbour_species.data(), rows_.r_ij.data(), 0};
+      rows_.neighbour_species.data(), rows_.r_ij.data(), 0, nullptr, 0, 0};
   mliap_local_result result{};
   atom_energy_.resize(std::max(atom_energy_.size(), atoms.size()));
   result.atom_energy = atom_energy_.data();
-  if (!bridge_->full(instance_, &wanted, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
+  if (!model_.evaluate(wanted, result)) failed();
   counters_[COMPILATIONS] = result.compilations;
 }
 
@@ -678,17 +624,17 @@ mliap_local_result PairMLIAPLocal::full(const Points &now, bool keep, bool force
 {
   for (int k = 0; k < 3 * now.n_own; k++)
     if (!std::isfinite(now.x[k]))
-      stop(fmt::format("Pair style mliap_local: expected finite positions, got {} in atom {}; "
+      model_.stop(fmt::format("Pair style mliap_local: expected finite positions, got {} in atom {}; "
                        "check the input, the time step and overlapping atoms",
                        now.x[k], atom->tag[k / 3]));
-  mliap_local::collect_rows(now, neighbour_list(now), cutoff_, rows_);
+  mliap_local::collect_rows(now, neighbour_list(now), model_.cutoff, rows_);
   return evaluate(now, rows_, keep, forces, atoms);
 }
 
 /* All atoms, with neighbours from a search that has nothing in common with what it verifies. */
 mliap_local_result PairMLIAPLocal::searched(const Points &now)
 {
-  mliap_local::search_rows(now, cutoff_, searched_);
+  mliap_local::search_rows(now, model_.cutoff, searched_);
   return evaluate(now, searched_, false, false, false);
 }
 
@@ -696,7 +642,8 @@ mliap_local_result PairMLIAPLocal::evaluate(const Points &now, const mliap_local
                                             bool keep, bool forces, bool atoms)
 {
   mliap_local_rows rows{now.n_own,        from.width, now.species, from.neighbour_species.data(),
-                        from.r_ij.data(), keep};
+                        from.r_ij.data(), keep,        nullptr,     0,
+                        0};
   mliap_local_result result{};
   if (atoms) {
     atom_energy_.resize(std::max(now.n_own, 1));
@@ -706,7 +653,7 @@ mliap_local_result PairMLIAPLocal::evaluate(const Points &now, const mliap_local
     edge_gradient_.resize(std::max<std::size_t>(from.r_ij.size(), 1));
     result.edge_gradient = edge_gradient_.data();
   }
-  if (!bridge_->full(instance_, &rows, &result, text_.data(), TEXT_SIZE)) failed(text_.data());
+  if (!model_.evaluate(rows, result)) failed();
   counters_[forces ? FORCES : FULL]++;
   counters_[COMPILATIONS] = result.compilations;
   if (!keep) return result;
@@ -728,7 +675,7 @@ void PairMLIAPLocal::judge(const Points &now, double energy, double reference, d
         : fmt::format("the closest atoms are {} and {}, at distance {:.6g}", atom->tag[i],
                       atom->tag[j],
                       std::sqrt(mliap_local::square_distance(now.x + 3 * i, now.x + 3 * j)));
-    stop(
+    model_.stop(
         fmt::format("Pair style mliap_local: expected a number for the energy, but the model gives "
                     "{}; {}: use overlap to keep atoms apart, or a model that is finite there",
                     std::isfinite(reference) ? energy : reference, pair));
@@ -736,44 +683,29 @@ void PairMLIAPLocal::judge(const Points &now, double energy, double reference, d
   const double drift = std::fabs(energy - reference);
   const double tolerance = verify_tolerance_ > 0.0
       ? verify_tolerance_
-      : rounding_ * std::sqrt(squares) + SUM_ROUNDING * largest;
+      : model_.rounding * std::sqrt(squares) + SUM_ROUNDING * largest;
   counters_[DRIFT] = std::max(counters_[DRIFT], drift);
   counters_[TOLERATED] = std::max(counters_[TOLERATED], tolerance);
   if (drift <= tolerance) return;
   if (against == Against::search)
-    stop(
+    model_.stop(
         fmt::format("Pair style mliap_local: neighbours from LAMMPS's list give the energy {:.15g} "
                     "and a search over all atoms {:.15g}, a difference of {:.3g} where {:.3g} is "
                     "tolerated: the list is too old; use neigh_modify delay 0 every 1 check yes, "
                     "and a larger skin",
                     energy, reference, drift, tolerance));
-  stop(fmt::format(
+  model_.stop(fmt::format(
       "Pair style mliap_local: incremental energy {:.15g} and full energy {:.15g} "
       "differ by {:.3g}, more than the tolerance {:.3g}; use a model in 64bit, cache no, a smaller "
       "refresh, or a larger tolerance with verify N tolerance",
       energy, reference, drift, tolerance));
 }
 
-/* The first line is the error; what follows a blank line is Python's traceback, for the log. */
-void PairMLIAPLocal::failed(const char *text)
+void PairMLIAPLocal::failed()
 {
   changes_.forget();    // nobody knows how far Python got
   atomic_energies_.forget();
-  const std::string all = text;
-  const std::size_t blank = all.find("\n\n");
-  if (blank != std::string::npos) utils::logmesg(lmp, all.substr(blank + 2) + "\n");
-  stop(all.substr(0, blank));
-}
-
-/* An error of this process alone, which ends all. What the others' launcher has not passed on when
-   it aborts is lost, so a process that does not write the log says its words early. */
-void PairMLIAPLocal::stop(const std::string &text)
-{
-  if (comm->me != 0) {
-    fputs(fmt::format("ERROR on proc {}: {}\n", comm->me, text).c_str(), stderr);
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-  }
-  error->one(FLERR, text);
+  model_.failed();
 }
 
 double PairMLIAPLocal::memory_usage()

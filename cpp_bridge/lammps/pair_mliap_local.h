@@ -8,7 +8,7 @@
 
 #include "atomic_energies.h"
 #include "changes.h"
-#include "interpreter.h"
+#include "model.h"
 #include "neighbours.h"
 
 #include <string>
@@ -35,6 +35,15 @@ class PairMLIAPLocal : public Pair {
   void build_list();
   void fix_is_gone() { fix_ = nullptr; }
   double counter(int which) const { return counters_[which]; }
+
+  // what Monte Carlo fixes of this plugin ask
+  const std::string &model_file() const { return model_file_; }
+  std::vector<std::string> elements_of_types() const;
+  const std::string &device() const { return device_; }
+  bool relative() const { return relative_; }
+  double overlap() const { return overlap_; }
+  int verify() const { return verify_; }
+  int openings() const { return openings_; }    // a number that changes when a model is opened
 
  private:
   void allocate();
@@ -68,8 +77,7 @@ class PairMLIAPLocal : public Pair {
                       const std::vector<int> &atoms);
   std::vector<int> images();
   mliap_local::Changes::Answer compare(const mliap_local::Points &, double overlap);
-  [[noreturn]] void failed(const char *text);
-  [[noreturn]] void stop(const std::string &text);
+  [[noreturn]] void failed();
 
   // keywords of pair_style
   bool cache_, forces_, relative_;
@@ -77,12 +85,10 @@ class PairMLIAPLocal : public Pair {
   double verify_tolerance_, asked_overlap_;
   std::string device_;
 
-  // the opened model
-  const mliap_local::Bridge *bridge_ = nullptr;
-  int instance_ = -1;
-  double cutoff_ = 0.0, overlap_ = 0.0, rounding_ = 0.0;
-  bool differentiable_ = false;
-  std::vector<double> isolated_energy_, mass_;
+  Model model_;
+  std::string model_file_;
+  int openings_ = 0;
+  double overlap_ = 0.0;    // of the model, or as asked
   bool masses_checked_ = false;
 
   class FixMLIAPLocal *fix_ = nullptr;
@@ -100,7 +106,6 @@ class PairMLIAPLocal : public Pair {
   bool checked_ = false;    // what only the first call of a run can see
   long since_verified_ = 0;
   double counters_[N_COUNTERS] = {0, 0, 0, 0, 0, 0, 0};
-  std::vector<char> text_;
 };
 
 }    // namespace LAMMPS_NS

@@ -7,7 +7,10 @@
    alone, and a LAMMPS that fails it gets a warning and no style. A LAMMPS with other sizes of
    integers (SMALLBIG, BIGBIG) does not get here: its functions have other names to the linker. */
 
+#include "fix_atom_swap_mliap_local.h"
+#include "fix_gcmc_mliap_local.h"
 #include "fix_mliap_local.h"
+#include "fix_widom_mliap_local.h"
 #include "pair_mliap_local.h"
 
 #include "library.h"
@@ -55,9 +58,9 @@ void *create_pair(void *lmp)
   return new PairMLIAPLocal(static_cast<LAMMPS *>(lmp));
 }
 
-void *create_fix(void *lmp, int narg, char **arg)
+template <class Style> void *create_fix(void *lmp, int narg, char **arg)
 {
-  return new FixMLIAPLocal(static_cast<LAMMPS *>(lmp), narg, arg);
+  return new Style(static_cast<LAMMPS *>(lmp), narg, arg);
 }
 
 }    // namespace
@@ -93,6 +96,17 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *l
 
   plugin.style = "fix";
   plugin.info = "mliap_local fix style, sees what happens between energies";
-  plugin.creator.v2 = create_fix;
+  plugin.creator.v2 = create_fix<FixMLIAPLocal>;
+  register_style(&plugin, lmp);
+
+  plugin.info = "Monte Carlo whose trials never ask LAMMPS, by the arguments of its own fix";
+  plugin.name = "gcmc/mliap_local";
+  plugin.creator.v2 = create_fix<FixGCMCMLIAPLocal>;
+  register_style(&plugin, lmp);
+  plugin.name = "atom/swap/mliap_local";
+  plugin.creator.v2 = create_fix<FixAtomSwapMLIAPLocal>;
+  register_style(&plugin, lmp);
+  plugin.name = "widom/mliap_local";
+  plugin.creator.v2 = create_fix<FixWidomMLIAPLocal>;
   register_style(&plugin, lmp);
 }

@@ -88,4 +88,55 @@ mliap_local_change PackedChange::pack(int settled, int cache_rows)
   return {settled, cache_rows, packed_.data(), static_cast<int>(packed_.size())};
 }
 
+void PackedTogether::clear()
+{
+  parts_.clear();
+  owner_.clear();
+  changed_.clear();
+}
+
+void PackedTogether::add(const PackedChange &change, int owner)
+{
+  parts_.push_back({change.rows_, change.edges_, change.n_changed_, change.n_edges_, owner});
+}
+
+/* Changed rows of all come first, then the others; new edges of all, then deleted ones. */
+mliap_local_change PackedTogether::pack(int settled, int cache_rows)
+{
+  constexpr int ROW = PackedChange::ROW, EDGE = PackedChange::EDGE;
+  std::vector<double> rows, edges;
+  std::vector<std::vector<int>> place(parts_.size());    // of each part's rows
+  int n_changed = 0, n_edges = 0;
+  for (const bool changed : {true, false})
+    for (std::size_t p = 0; p < parts_.size(); p++) {
+      const Piece &part = parts_[p];
+      const int n_rows = static_cast<int>(part.rows.size()) / ROW;
+      for (int k = changed ? 0 : part.n_changed; k < (changed ? part.n_changed : n_rows); k++) {
+        place[p].push_back(static_cast<int>(rows.size()) / ROW);
+        rows.insert(rows.end(), part.rows.begin() + ROW * k, part.rows.begin() + ROW * (k + 1));
+        owner_.push_back(part.owner);
+        changed_.push_back(changed ? k : -1);
+        n_changed += changed;
+      }
+    }
+  for (const bool added : {true, false})
+    for (std::size_t p = 0; p < parts_.size(); p++) {
+      const Piece &part = parts_[p];
+      const int all = static_cast<int>(part.edges.size()) / EDGE;
+      for (int k = added ? 0 : part.n_edges; k < (added ? part.n_edges : all); k++) {
+        const double *edge = &part.edges[static_cast<std::size_t>(EDGE) * k];
+        edges.push_back(place[p][static_cast<int>(edge[0])]);
+        edges.insert(edges.end(), edge + 1, edge + EDGE);
+        n_edges += added;
+      }
+    }
+  const double n_deleted = static_cast<double>(edges.size() / EDGE) - n_edges;
+  packed_.assign({static_cast<double>(owner_.size()), static_cast<double>(n_changed),
+                  static_cast<double>(n_edges), n_deleted});
+  packed_.insert(packed_.end(), rows.begin(), rows.end());
+  packed_.insert(packed_.end(), edges.begin(), edges.end());
+  packed_.resize(std::max(LEAST_ROOM, ROOM_FACTOR * packed_.size()), 0.0);
+  return {settled, cache_rows, packed_.data(), static_cast<int>(packed_.size())};
+}
+
 }    // namespace mliap_local

@@ -56,6 +56,7 @@ class PackedChange {
   int n_rows() const { return static_cast<int>(rows_.size()) / ROW; }
 
  private:
+  friend class PackedTogether;
   static constexpr int ROW = 2, EDGE = 5;    // values of each
 
   int place_of_row(int row, int species);
@@ -65,6 +66,30 @@ class PackedChange {
   std::vector<double> rows_, edges_, packed_;
   std::vector<int> place_of_row_;
   int n_changed_ = 0, n_edges_ = 0;
+};
+
+/* Several differences that each start from the settled state, as one question. */
+class PackedTogether {
+ public:
+  void clear();
+  void add(const PackedChange &, int owner);
+  bool empty() const { return parts_.empty(); }
+
+  /* Valid until the next clear(). After it: */
+  mliap_local_change pack(int settled, int cache_rows);
+  int n_rows() const { return static_cast<int>(owner_.size()); }
+  int owner(int row) const { return owner_[row]; }
+  /* Its place among the changed rows of its own difference, or -1 if it is none. */
+  int changed(int row) const { return changed_[row]; }
+
+ private:
+  struct Piece {
+    std::vector<double> rows, edges;
+    int n_changed, n_edges, owner;
+  };
+  std::vector<Piece> parts_;
+  std::vector<int> owner_, changed_;
+  std::vector<double> packed_;
 };
 
 template <class Near>

@@ -1,0 +1,481 @@
+/* What fix_gcmc_mliap_local.h declares. The order of random numbers is that of LAMMPS's fix gcmc with
+   full_energy, so that one seed gives one walk. */
+
+#include "fix_gcmc_mliap_local.h"
+
+#include "atom.h"
+#include "atom_vec.h"
+#include "comm.h"
+#include "domain.h"
+#include "error.h"
+#include "force.h"
+#include "group.h"
+#include "modify.h"
+#include "update.h"
+#include "utils.h"
+
+#include <algorithm>
+#include <cmath>
+#include <climits>
+#include <cstring>
+#include <numeric>
+
+using namespace LAMMPS_NS;
+
+/* What LAMMPS's fix takes for the energy of an overlap, and above which it draws no number. */
+static constexpr double OVERLAPPING = 1.0e100, NOT_TRIED = 1.0e50;
+static constexpr double PI = 3.14159265358979323846;
+static constexpr char KEYWORDS[] =
+    "mcmoves, region, pressure, fugacity_coeff, full_energy, group, grouptype, tfac_insert, "
+    "overlap_cutoff, min, max";
+
+FixGCMCMLIAPLocal::FixGCMCMLIAPLocal(LAMMPS *lmp, int narg, char **arg) :
+    FixMonteCarlo(lmp, narg, arg), same_(1), own_(1), insertion_(lmp, style), most_(INT_MAX)
+{
+  if (narg < 11) utils::missing_cmd_args(FLERR, "fix gcmc/mliap_local", error);
+  size_vector = COUNTS;
+  nevery = whole(arg[3]);
+  n_exchanges_ = whole(arg[4]);
+  n_moves_ = whole(arg[5]);
+  type_ = utils::expand_type_int(FLERR, arg[6], Atom::ATOM, lmp);
+  const int seed = whole(arg[7]);
+  temperature_ = number(arg[8]);
+  mu_ = number(arg[9]);
+  displace_ = number(arg[10]);
+  if (nevery <= 0 || n_exchanges_ < 0 || n_moves_ < 0 || seed <= 0 || temperature_ <= 0.0 ||
+      displace_ < 0.0)
+    error->all(FLERR,
+               "Fix gcmc/mliap_local: expected N > 0, X >= 0, M >= 0, seed > 0, T > 0 and "
+               "displace >= 0, got {} {} {} {} {} {}",
+               nevery, n_exchanges_, n_moves_, seed, temperature_, displace_);
+  same_.reset(seed);
+  own_.reset(seed);
+  options(narg, arg);
+}
+
+void FixGCMCMLIAPLocal::options(int narg, char **arg)
+{
+  for (int k = 11; k < narg;) {
+    if (keyword(k, narg, arg)) continue;
+    const std::string word = arg[k];
+    for (const char *other : {"mol", "rigid", "shake", "charge", "maxangle", "intra_energy"})
+      if (word == other) left_to_stock(other);
+    const int values = word == "full_energy" ? 0 : word == "mcmoves" ? 3 : word == "grouptype" ? 2 : 1;
+    if ((std::string(" ") + KEYWORDS + ",").find(" " + word + ",") == std::string::npos)
+      unknown(arg[k], KEYWORDS);
+    if (k + values >= narg) utils::missing_cmd_args(FLERR, "fix gcmc/mliap_local " + word, error);
+    const char *value = arg[k + 1];
+    if (word == "mcmoves") {
+      if (number(value) <= 0.0 || number(arg[k + 2]) != 0.0 || number(arg[k + 3]) != 0.0)
+        left_to_stock("mcmoves with moves of molecules");
+    } else if (word == "region") {
+      insertion_.use_region(value, same_);
+    } else if (word == "pressure") {
+      pressure_ = number(value);
+      by_pressure_ = true;
+    } else if (word == "fugacity_coeff") {
+      fugacity_ = number(value);
+    } else if (word == "group") {
+      groups_.emplace_back(value);
+    } else if (word == "grouptype") {
+      type_groups_.emplace_back(utils::expand_type_int(FLERR, value, Atom::ATOM, lmp), arg[k + 2]);
+    } else if (word == "tfac_insert") {
+      hotter_ = number(value);
+    } else if (word == "overlap_cutoff") {
+      close_cutoff_ = number(value);
+    } else if (word == "min") {
+      least_ = static_cast<int>(number(value));
+    } else if (word == "max") {
+      most_ = static_cast<int>(number(value));
+    }
+    k += 1 + values;
+  }
+}
+
+void FixGCMCMLIAPLocal::init()
+{
+  FixMonteCarlo::init();
+  if (type_ <= 0 || type_ > atom->ntypes)
+    error->all(FLERR, "Fix gcmc/mliap_local: expected an atom type from 1 to {}, got {}",
+               atom->ntypes, type_);
+  if (species(type_) < 0)
+    error->all(FLERR, "Fix gcmc/mliap_local inserts atoms of type {}, which is NULL in its model; "
+                      "give the element of that type",
+               type_);
+  insertion_.init();
+  const double mass = atom->mass[type_];
+  beta_ = 1.0 / (force->boltz * temperature_);
+  zz_ = exp(beta_ * mu_);
+  if (strcmp(update->unit_style, "lj") != 0) {
+    const double lambda = sqrt(force->hplanck * force->hplanck /
+                               (2.0 * PI * mass * force->mvv2e * force->boltz *
+                                temperature_));
+    zz_ = exp(beta_ * mu_) / (pow(lambda, 3.0));
+  }
+  sigma_ = sqrt(force->boltz * temperature_ * hotter_ / mass / force->mvv2e);
+  if (by_pressure_) zz_ = pressure_ * fugacity_ * beta_ / force->nktv2p;
+
+  const auto bit = [&](const std::string &name) {
+    const int found = group->find(name);
+    if (found < 0)
+      error->all(FLERR, "Fix gcmc/mliap_local: expected the ID of a group, got {}", name);
+    return group->bitmask[found];
+  };
+  new_mask_ = 1 | groupbit;
+  for (const std::string &name : groups_) new_mask_ |= bit(name);
+  for (const auto &[type, name] : type_groups_)
+    if (type == type_) new_mask_ |= bit(name);
+  if ((groupbit & 1) && comm->me == 0)
+    error->warning(FLERR, "Fix gcmc/mliap_local is applied to group all: all atoms are its gas");
+}
+
+/* --- the gas ----------------------------------------------------------------------------------- */
+
+bool FixGCMCMLIAPLocal::is_gas(int i) const
+{
+  return (atom->mask[i] & groupbit) && insertion_.in_region(atom->x[i]);
+}
+
+void FixGCMCMLIAPLocal::find_gas()
+{
+  gas_.clear();
+  for (int i = 0; i < atom->nlocal; i++)
+    if (is_gas(i)) gas_.push_back(i);
+  count_gas();
+}
+
+void FixGCMCMLIAPLocal::count_gas()
+{
+  counts_.assign(comm->nprocs, 0);
+  const int here = static_cast<int>(gas_.size());
+  if (comm->nprocs == 1)
+    counts_[0] = here;
+  else
+    MPI_Allgather(&here, 1, MPI_INT, counts_.data(), 1, MPI_INT, world);
+  n_gas_ = std::accumulate(counts_.begin(), counts_.end(), 0);
+}
+
+/* An own atom, -1 where another process has it, -2 where it is the stranded one. */
+int FixGCMCMLIAPLocal::pick()
+{
+  int which = static_cast<int>(n_gas_ * same_.uniform());
+  for (int process = 0; process < comm->me; process++) which -= counts_[process];
+  if (which < 0 || which >= counts_[comm->me]) return -1;
+  if (stranded_.at == comm->me && which == counts_[comm->me] - 1) return -2;
+  return gas_[which];
+}
+
+/* The last atom takes the place of one that has left, in LAMMPS, in the stage and among the gas. */
+void FixGCMCMLIAPLocal::leave(int i)
+{
+  const int last = atom->nlocal - 1;
+  if (i != last) atom->avec->copy(last, i, 1);
+  atom->nlocal--;
+  stage_.close_gap(i);
+  const bool last_is_gas = !gas_.empty() && gas_.back() == last;
+  const auto at = std::lower_bound(gas_.begin(), gas_.end(), i);
+  const bool was_gas = at != gas_.end() && *at == i;
+  if (i == last) {
+    if (last_is_gas) gas_.pop_back();
+  } else if (last_is_gas) {
+    if (!was_gas) gas_.insert(at, i);
+    gas_.pop_back();
+  } else if (was_gas) {
+    gas_.erase(at);
+  }
+}
+
+tagint FixGCMCMLIAPLocal::largest_tag() const
+{
+  tagint largest = 0, all;
+  for (int i = 0; i < atom->nlocal; i++) largest = std::max(largest, atom->tag[i]);
+  MPI_Allreduce(&largest, &all, 1, MPI_LMP_TAGINT, MPI_MAX, world);
+  return all;
+}
+
+int FixGCMCMLIAPLocal::process_of(const double *x) const
+{
+  if (comm->nprocs == 1) return 0;
+  int here = is_here(x) ? comm->me : -1, process;
+  MPI_Allreduce(&here, &process, 1, MPI_INT, MPI_MAX, world);
+  return process;
+}
+
+/* --- trials ------------------------------------------------------------------------------------ */
+
+void FixGCMCMLIAPLocal::trials()
+{
+  volume_ = insertion_.volume();
+  find_gas();
+  stranded_ = Stranded();
+  last_tag_ = largest_tag();
+  energy_ = close_pairs() > 0.0 ? OVERLAPPING : 0.0;
+  const int cycles = n_exchanges_ + n_moves_;
+  for (int k = 0; k < cycles; k++) {
+    const int which = static_cast<int>(same_.uniform() * cycles) + 1;
+    const double kind = same_.uniform();
+    if (which <= n_moves_)
+      move();
+    else if (kind < 0.5)
+      remove();
+    else
+      insert();
+  }
+  bring_home();
+}
+
+/* The stranded atom goes back: last of its own process's atoms, as LAMMPS's exchange leaves it. There
+   it is already. */
+void FixGCMCMLIAPLocal::bring_home()
+{
+  if (stranded_.at < 0) return;
+  counts_[stranded_.at]--;
+  counts_[stranded_.home]++;
+  stranded_ = Stranded();
+}
+
+/* Below what LAMMPS takes for an overlap: a random number decides. */
+bool FixGCMCMLIAPLocal::enters_energy(double energy) const
+{
+  return energy < NOT_TRIED;
+}
+
+void FixGCMCMLIAPLocal::displaced(int i, double *coord)
+{
+  const double *from = i >= 0 ? atom->x[i] : stranded_.x;
+  do {
+    double step[3], square;
+    do {
+      square = 0.0;
+      for (double &s : step) {
+        s = 2 * own_.uniform() - 1.0;
+        square += s * s;
+      }
+    } while (square > 1.0);
+    for (int c = 0; c < 3; c++) coord[c] = from[c] + displace_ * step[c];
+  } while (!insertion_.in_region(coord));
+  if (!domain->inside_nonperiodic(coord))
+    error->one(FLERR, "Fix gcmc/mliap_local moved an atom out of the box, to {:.8g} {:.8g} {:.8g}; "
+                      "use a region, or boundary p p p",
+               coord[0], coord[1], coord[2]);
+}
+
+void FixGCMCMLIAPLocal::move()
+{
+  counted_[MOVES]++;
+  if (n_gas_ == 0) return;
+  int i = pick();
+
+  /* Whoever has picked it tells all: where it is, where it goes, what it is. */
+  double told[8] = {};
+  if (i != -1) {
+    std::copy_n(i >= 0 ? atom->x[i] : stranded_.x, 3, told);
+    displaced(i, told + 3);
+    if (i >= 0) told[6] = species(atom->type[i]);
+    told[7] = i >= 0 ? comm->me : stranded_.home;
+  }
+  const Stranded before = stranded_;
+  const bool was_stranded = before.at >= 0;
+  bring_home();
+  sum(told, 8);
+  const int home = static_cast<int>(told[7]);
+  if (comm->me != home) i = -1;
+  if (was_stranded && comm->me == home && i < 0) {    // its last one, picked elsewhere
+    i = gas_.back();
+    told[6] = species(atom->type[i]);
+  }
+  imageint image = i >= 0 ? atom->image[i] : 0;
+  domain->remap(told + 3, image);
+  if (was_stranded && comm->nprocs > 1) MPI_Bcast(told + 6, 1, MPI_DOUBLE, home, world);
+  if (i >= 0 && species(atom->type[i]) < 0)
+    error->one(FLERR, "Fix gcmc/mliap_local moves atoms of type {}, which is NULL in its model; give "
+                      "the element of that type",
+               atom->type[i]);
+
+  const int kind = static_cast<int>(told[6]), to = process_of(told + 3);
+  TrialAtom from{{told[0], told[1], told[2]}, kind, i};
+  TrialAtom goes{{told[3], told[4], told[5]}, kind, -1};
+  if (comm->me == to) goes.own = home == to ? i : atom->nlocal;
+  double after = energy_ >= NOT_TRIED ? 0.0 : energy_;
+  after += difference({from}, {goes});
+  if (proposed_close_pairs() > 0.0) after = OVERLAPPING;
+  if (enters_energy(after) && same_.uniform() < exp(beta_ * (energy_ - after))) {
+    counted_[MOVED]++;
+    energy_ = after;
+    accept();
+    if (i >= 0) {
+      std::copy_n(goes.x, 3, atom->x[i]);
+      atom->image[i] = image;
+      const auto at = std::lower_bound(gas_.begin(), gas_.end(), i);
+      if (!is_gas(i)) gas_.erase(at);    // wrapped to where the region is not
+    }
+    if (home != to) send(i, home, to);
+    if (insertion_.has_region() || home != to) count_gas();
+  } else if (home != to) {
+    /* LAMMPS moved it there and lets it come back: it is the last one of its process now. */
+    if (i >= 0) {
+      std::vector<double> buffer(1 << 17);
+      atom->avec->pack_exchange(i, buffer.data());
+      const int last = atom->nlocal - 1;
+      stage_.to_end(i);
+      if (i != last) atom->avec->copy(last, i, 1);
+      atom->nlocal--;
+      atom->avec->unpack_exchange(buffer.data());
+      const bool last_is_gas = gas_.back() == last;
+      const auto at = std::lower_bound(gas_.begin(), gas_.end(), i);
+      if (i != last) {
+        if (last_is_gas) {
+          /* its entry now stands for the atom that was last, and the last entry for it */
+        } else {
+          gas_.erase(at);
+          gas_.push_back(last);
+        }
+      }
+    }
+    stranded_.at = to;
+    stranded_.home = home;
+    std::copy_n(from.x, 3, stranded_.x);
+    counts_[home]--;
+    counts_[to]++;
+  }
+}
+
+/* An atom that was accepted at a place of another process goes there. */
+void FixGCMCMLIAPLocal::send(int i, int from, int to)
+{
+  constexpr int TAG = 0;
+  std::vector<double> buffer(1 << 17);
+  if (comm->me == from) {
+    const int n = atom->avec->pack_exchange(i, buffer.data());
+    MPI_Send(buffer.data(), n, MPI_DOUBLE, to, TAG, world);
+    leave(i);
+  }
+  if (comm->me == to) {
+    MPI_Recv(buffer.data(), static_cast<int>(buffer.size()), MPI_DOUBLE, from, TAG, world,
+             MPI_STATUS_IGNORE);
+    atom->avec->unpack_exchange(buffer.data());
+    if (is_gas(atom->nlocal - 1)) gas_.push_back(atom->nlocal - 1);
+  }
+}
+
+void FixGCMCMLIAPLocal::remove()
+{
+  counted_[DELETIONS]++;
+  if (n_gas_ == 0 || n_gas_ <= least_) return;
+  int i = pick();
+  double told[6] = {};
+  const auto tell = [&](int k) {
+    std::copy_n(atom->x[k], 3, told);
+    told[3] = species(atom->type[k]);
+    told[4] = comm->me;
+    told[5] = static_cast<double>(atom->tag[k]);
+  };
+  /* The stranded one is deleted where it is at home, as last of the gas there. */
+  double picked_stranded = i == -2;
+  if (stranded_.at >= 0) sum(&picked_stranded, 1);
+  if (picked_stranded > 0.0) i = comm->me == stranded_.home ? gas_.back() : -1;
+  bring_home();
+  if (i >= 0) tell(i);
+  sum(told, 6);
+  const TrialAtom gone{{told[0], told[1], told[2]}, static_cast<int>(told[3]), i};
+  if (gone.species < 0)
+    error->all(FLERR, "Fix gcmc/mliap_local deletes an atom of a type that is NULL in its model; "
+                      "give the element of that type");
+  double after = energy_ >= NOT_TRIED ? 0.0 : energy_;
+  after += difference({gone}, {});
+  if (close_pairs() > 0.0) after = OVERLAPPING;    // LAMMPS looks at the one that is gone, too
+  if (same_.uniform() < n_gas_ * exp(beta_ * (energy_ - after)) / (zz_ * volume_)) {
+    accept();
+    if (i >= 0) leave(i);
+    counts_[static_cast<int>(told[4])]--;
+    n_gas_--;
+    atom->natoms--;
+    if (static_cast<tagint>(told[5]) == last_tag_) last_tag_ = largest_tag();
+    counted_[DELETED]++;
+    energy_ = after;
+  }
+}
+
+void FixGCMCMLIAPLocal::insert()
+{
+  counted_[INSERTIONS]++;
+  if (n_gas_ >= most_) return;
+  double coord[3];
+  if (!insertion_.draw(same_, coord)) return;
+  const int owner = process_of(coord);
+  double v[3] = {};
+  if (comm->me == owner)
+    for (double &component : v) component = own_.gaussian() * sigma_;
+  bring_home();
+
+  TrialAtom come{{coord[0], coord[1], coord[2]}, species(type_), -1};
+  if (comm->me == owner) come.own = atom->nlocal;
+  double after = energy_ >= NOT_TRIED ? 0.0 : energy_;
+  after += difference({}, {come});
+  if (proposed_close_pairs() > 0.0) after = OVERLAPPING;
+  if (enters_energy(after) &&
+      same_.uniform() < zz_ * volume_ * exp(beta_ * (energy_ - after)) / (n_gas_ + 1)) {
+    accept();
+    last_tag_++;
+    atom->natoms++;
+    bool gas = false;
+    if (comm->me == owner) {
+      atom->avec->create_atom(type_, coord);
+      const int i = atom->nlocal - 1;
+      atom->mask[i] = new_mask_;
+      atom->tag[i] = last_tag_;
+      std::copy_n(v, 3, atom->v[i]);
+      modify->create_attribute(i);
+      gas = is_gas(i);
+      if (gas) gas_.push_back(i);
+    }
+    if (insertion_.has_region()) {
+      count_gas();
+    } else {
+      counts_[owner]++;
+      n_gas_++;
+    }
+    counted_[INSERTED]++;
+    energy_ = after;
+  }
+}
+
+/* --- what others ask --------------------------------------------------------------------------- */
+
+double FixGCMCMLIAPLocal::compute_vector(int n)
+{
+  return counted_[n];
+}
+
+/* As fix gcmc writes it: the one goes on where the other ended. */
+void FixGCMCMLIAPLocal::write_restart(FILE *file)
+{
+  const double list[] = {static_cast<double>(same_.state()),
+                         static_cast<double>(own_.state()),
+                         ubuf(next_reneighbor).d,
+                         counted_[MOVES],
+                         counted_[MOVED],
+                         counted_[ROTATIONS],
+                         counted_[ROTATED],
+                         counted_[DELETIONS],
+                         counted_[DELETED],
+                         counted_[INSERTIONS],
+                         counted_[INSERTED],
+                         ubuf(update->ntimestep).d};
+  if (comm->me != 0) return;
+  const int size = sizeof(list);
+  fwrite(&size, sizeof(int), 1, file);
+  fwrite(list, 1, size, file);
+}
+
+void FixGCMCMLIAPLocal::restart(char *buffer)
+{
+  const auto *list = reinterpret_cast<const double *>(buffer);
+  same_.reset(static_cast<int>(list[0]));
+  own_.reset(static_cast<int>(list[1]));
+  next_reneighbor = (bigint) ubuf(list[2]).i;
+  const int order[] = {MOVES, MOVED, ROTATIONS, ROTATED, DELETIONS, DELETED, INSERTIONS, INSERTED};
+  for (int k = 0; k < COUNTS; k++) counted_[order[k]] = list[3 + k];
+  if ((bigint) ubuf(list[11]).i != update->ntimestep)
+    error->all(FLERR, "Must not reset timestep when restarting fix gcmc/mliap_local");
+}

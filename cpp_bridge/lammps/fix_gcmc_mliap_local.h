@@ -1,0 +1,72 @@
+/* fix gcmc for single atoms, without a call of LAMMPS in a trial: the arguments, the random numbers
+   and the output of LAMMPS's own fix gcmc, and so its walk. */
+
+#ifndef LMP_FIX_GCMC_MLIAP_LOCAL_H
+#define LMP_FIX_GCMC_MLIAP_LOCAL_H
+
+#include "fix_monte_carlo.h"
+#include "insertion.h"
+
+namespace LAMMPS_NS {
+
+class FixGCMCMLIAPLocal : public FixMonteCarlo {
+ public:
+  FixGCMCMLIAPLocal(class LAMMPS *, int, char **);
+  void init() override;
+  double compute_vector(int) override;
+  void write_restart(FILE *) override;
+  void restart(char *) override;
+
+ protected:
+  void trials() override;
+
+ private:
+  enum { MOVES, MOVED, INSERTIONS, INSERTED, DELETIONS, DELETED, ROTATIONS, ROTATED, COUNTS };
+
+  void options(int narg, char **arg);
+  void find_gas();
+  void count_gas();
+  bool is_gas(int i) const;
+  int pick();
+  void displaced(int i, double *coord);
+  void move();
+  void remove();
+  void insert();
+  void leave(int i);
+  bool enters_energy(double energy) const;
+  int process_of(const double *x) const;
+  void send(int i, int from, int to);
+  void bring_home();
+  tagint largest_tag() const;
+
+  int n_exchanges_, n_moves_, type_;
+  double temperature_, mu_, displace_;
+  RandomPark same_, own_;    // alike on all processes; of each
+  Insertion insertion_;
+  double pressure_ = 0.0, fugacity_ = 1.0, hotter_ = 1.0;
+  bool by_pressure_ = false;
+  std::vector<std::string> groups_;
+  std::vector<std::pair<int, std::string>> type_groups_;
+  int least_ = -1, most_ = 0;
+
+  double beta_ = 0.0, zz_ = 0.0, sigma_ = 0.0, volume_ = 0.0;
+  int new_mask_ = 0;
+
+  double energy_ = 0.0;         // of the present state, less that at the stage's begin
+  std::vector<int> gas_;        // own gas atoms, in their order
+  std::vector<int> counts_;     // gas atoms of each process
+  int n_gas_ = 0;
+  tagint last_tag_ = 0;
+  bool new_tags_ = false;
+  /* A gas atom that a refused move had brought to another process. LAMMPS leaves it there until the
+     next trial, last of that process's atoms, where it may be picked. */
+  struct Stranded {
+    int at = -1, home = -1;    // processes
+    double x[3] = {};
+  } stranded_;
+  double counted_[COUNTS] = {};
+};
+
+}    // namespace LAMMPS_NS
+
+#endif

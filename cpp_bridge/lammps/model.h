@@ -1,0 +1,47 @@
+/* A model that is open for LAMMPS: by its file, for these elements, or one error on all processes. */
+
+#ifndef LMP_MLIAP_LOCAL_MODEL_H
+#define LMP_MLIAP_LOCAL_MODEL_H
+
+#include "pointers.h"
+
+#include "interpreter.h"
+
+#include <string>
+#include <vector>
+
+namespace LAMMPS_NS {
+
+class Model : protected Pointers {
+ public:
+  explicit Model(class LAMMPS *);
+  ~Model() { close(); }
+  Model(const Model &) = delete;
+  Model &operator=(const Model &) = delete;
+
+  void open(const char *file, const std::vector<std::string> &elements, const std::string &device,
+            bool relative);
+  void close();
+
+  double cutoff = 0.0, overlap = 0.0, rounding = 0.0;
+  bool differentiable = false;
+  std::vector<double> isolated_energy, mass;    // of each element
+
+  /* As in bridge.h; 0: failed(). */
+  int evaluate(const mliap_local_rows &, mliap_local_result &);
+  int evaluate(const mliap_local_change &, mliap_local_result &);
+
+  /* Ends the run with what the last evaluate() said, its traceback in the log. */
+  [[noreturn]] void failed();
+  /* An error of this process alone, which ends all. */
+  [[noreturn]] void stop(const std::string &text);
+
+ private:
+  const mliap_local::Bridge *bridge_ = nullptr;
+  int instance_ = -1;
+  std::vector<char> text_;
+};
+
+}    // namespace LAMMPS_NS
+
+#endif
