@@ -12,6 +12,8 @@ static constexpr double SAME_PLACE = 1.0e-7;
 /* Places that came one by one slow every search down; when so many have come, all are sorted anew:
    this number, and one for so many points. */
 static constexpr int MANY_ADDED = 4096, PART_ADDED = 8;
+/* The cache has room for all own atoms at once, or for so many: each size is a compilation. */
+static constexpr int FIRST_ROWS = 16384;
 /* Rows that are filled in one call, at most. */
 static constexpr std::size_t MOST_FILLED = 4096;
 
@@ -203,7 +205,7 @@ bool Stage::fill(std::vector<int> places)
                                   1,
                                   rows_row_.data(),
                                   settled_,
-                                  taken.size};
+                                  cache_size(taken.size)};
     mliap_local_result result{};
     if (!evaluator_.full(wanted, result)) return false;
     cache_rows_.settle(taken);
@@ -297,6 +299,11 @@ bool Stage::pack(Proposal &proposal, double overlap)
       });
 }
 
+int Stage::cache_size(int rows) const
+{
+  return std::max(rows, std::min(n_own_, FIRST_ROWS));
+}
+
 Stage::Answer Stage::propose(const std::vector<TrialAtom> &gone,
                              const std::vector<TrialAtom> &come, double overlap)
 {
@@ -315,7 +322,7 @@ Stage::Answer Stage::propose(const std::vector<TrialAtom> &gone,
   }
   if (!fill(needed)) return Answer::failed;
   if (!pack(proposal_, overlap)) return Answer::overlap;
-  const mliap_local_change change = packed_.pack(settled_, proposal_.rows.size);
+  const mliap_local_change change = packed_.pack(settled_, cache_size(proposal_.rows.size));
   mliap_local_result result{};
   if (!evaluator_.update(change, result)) return Answer::failed;
   settled_ = 0;
@@ -441,7 +448,7 @@ bool Stage::propose_each(std::vector<Trial> &trials, double overlap)
     cache_rows = std::max(cache_rows, proposal.rows.size);
   }
   if (together_.empty()) return true;
-  const mliap_local_change change = together_.pack(settled_, cache_rows);
+  const mliap_local_change change = together_.pack(settled_, cache_size(cache_rows));
   atom_energy_.resize(together_.n_rows());
   settled_energy_.resize(together_.n_rows());
   mliap_local_result result{};

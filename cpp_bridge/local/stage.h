@@ -121,6 +121,7 @@ class Stage {
   bool describe(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come,
                 Proposal &proposal);
   void find_touched(Proposal &) const;
+  int cache_size(int rows) const;
   bool fill(std::vector<int> places);
   void collect_places(const std::vector<int> &places, const Proposal *proposal);
   bool pack(Proposal &, double overlap);

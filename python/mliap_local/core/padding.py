@@ -41,11 +41,8 @@ def row_capacity(n_rows: int, width: int, current: int = 0) -> int:
 
 
 def fill_capacity(n_rows: int, width: int) -> int:
-    """Rows that are evaluated to fill the cache: 64, 256, 1024, ...; blocks not in use are free."""
-    capacity = max(64, block_rows(width))
-    while capacity < n_rows:
-        capacity *= 4
-    return capacity
+    """Rows that are evaluated to fill the cache: 64, 128, 256, ...; blocks not in use are free."""
+    return grown(max(n_rows, SMALLEST_CHANGE, block_rows(width)))
 
 
 def cache_capacity(n_rows: int, current: int = 0) -> int:

@@ -111,7 +111,8 @@ class Kernels:
         self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=options)
         self.join = jax.jit(_joined, static_argnums=2)
         self.resize = jax.jit(_resized, static_argnums=1)
-        self.fill = jax.jit(self._fill, donate_argnums=0, out_shardings=here)
+        self.fill = jax.jit(self._fill, donate_argnums=0, compiler_options=options)
+        self.write = jax.jit(_written, donate_argnums=0, compiler_options=options)
         self._forget = jax.jit(_forgotten, donate_argnums=0)
         self.no_scale = jax.device_put(np.float64(0), self.device)  # an update finds its own
         self.model_file = model_file
@@ -141,31 +142,16 @@ class Kernels:
         """A cache of so many rows that holds none, in the memory of the other where that fits."""
         if cache is not None and cache.msg_sum.shape[0] == n_rows:
             return self._forget(cache)
-        with jax.default_device(self.device):
-            sums = jnp.zeros((n_rows, self._message_width), self.dtype)
-            return LocalMLIAPCache(None, sums, jnp.zeros(n_rows, self.dtype), jnp.zeros(1))
+        # bound to the device, as what other calls leave is: else each would be compiled twice
+        sums = jax.device_put(np.zeros((n_rows, self._message_width), self.dtype), self.device)
+        energies = jax.device_put(np.zeros(n_rows, self.dtype), self.device)
+        return LocalMLIAPCache(None, sums, energies, jax.device_put(np.zeros(1), self.device))
 
     def _fill(
         self, cache: LocalMLIAPCache, rows: NeighbourRows, places: jax.Array
     ) -> tuple[LocalMLIAPCache, jax.Array]:
-        """The cache with these rows written, and (energy of all, sum of squares of these).
-
-        Args:
-            places: of the rows in the cache, shape (n,); beyond its end: padding.
-        """
-        new = local_mliap_energy_full(self._input(rows)).patch.cache
-        assert cache.totals is not None and cache.energies is not None  # `empty` leaves them
-        assert new.energies is not None
-        lost = cache.energies.at[places].get(mode="fill", fill_value=0)
-        gained = jnp.where(places < cache.energies.shape[0], new.energies, 0)
-        total = cache.totals + jnp.sum(gained.astype(jnp.float64) - lost.astype(jnp.float64))
-        filled = LocalMLIAPCache(
-            None,
-            cache.msg_sum.at[places].set(new.msg_sum, mode="drop"),
-            cache.energies.at[places].set(new.energies, mode="drop"),
-            total,
-        )
-        return filled, jnp.stack([total[0], jnp.sum(jnp.square(gained.astype(jnp.float64)))])
+        """Evaluated and written at once: see `_written`."""
+        return _written(cache, local_mliap_energy_full(self._input(rows)).patch, places)
 
     def _update(
         self, cache: LocalMLIAPCache, scale: jax.Array, rows: ChangedRows
@@ -243,6 +229,30 @@ def _resized(cache: LocalMLIAPCache, n_rows: int) -> LocalMLIAPCache:
     )
 
 
+def _written(
+    cache: LocalMLIAPCache, rows: LocalMLIAPPatch, places: jax.Array
+) -> tuple[LocalMLIAPCache, jax.Array]:
+    """The cache with these rows of a full evaluation at other places, and (energy of all that it
+    holds, sum of squares of these).
+
+    Args:
+        places: of the rows in the cache, shape (n,); beyond its end: padding.
+    """
+    new = rows.cache
+    assert cache.totals is not None and cache.energies is not None  # `empty` leaves them
+    assert new.energies is not None
+    lost = cache.energies.at[places].get(mode="fill", fill_value=0).astype(jnp.float64)
+    gained = jnp.where(places < cache.energies.shape[0], new.energies, 0).astype(jnp.float64)
+    total = cache.totals + jnp.sum(gained - lost)
+    written = LocalMLIAPCache(
+        None,
+        cache.msg_sum.at[places].set(new.msg_sum, mode="drop"),
+        cache.energies.at[places].set(new.energies, mode="drop"),
+        total,
+    )
+    return written, jnp.stack([total[0], jnp.sum(jnp.square(gained))])
+
+
 def _forgotten(cache: LocalMLIAPCache) -> LocalMLIAPCache:
     """The same memory without energies. Message sums stay: every row is fresh when it comes."""
     assert cache.energies is not None and cache.totals is not None
@@ -251,9 +261,7 @@ def _forgotten(cache: LocalMLIAPCache) -> LocalMLIAPCache:
     )
 
 
-def _reference(
-    functions: Any, numbers: np.ndarray, relative: bool
-) -> tuple[list[float], Any, int]:
+def _reference(functions: Any, numbers: np.ndarray, relative: bool) -> tuple[list[float], Any, int]:
     """Energies of isolated atoms, the readout, relative to them if asked, and a message's width."""
     embeddings = functions.node_init(numbers)
     vector = np.ones((len(numbers), 3), embeddings.dtype)

@@ -19,6 +19,9 @@ from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import LocalMLIAPCache, LocalMLIAPPatch
 from mliap_local.model_file.errors import failure_text, printable
 
+FEW_ROWS = 128
+"""Rows that are filled by one thread: handing them to another takes as long as evaluating some."""
+
 
 class Session:
     """One opened model and the state that one pair style has shown it.
@@ -93,13 +96,8 @@ class Session:
 
         def evaluate(begin: int) -> tuple[LocalMLIAPPatch, np.ndarray]:
             part = slice(begin, min(begin + share, n))
-            rows = NeighbourRows(
-                self._kernels.numbers,
-                np.int32(part.stop - begin),
-                _padded(species[part], (self._rows,), -1, np.int32),
-                _padded(neighbour_species[part], (self._rows, self._width), -1, np.int32),
-                _padded(r_ij[part], (self._rows, self._width, 3), 0, self._kernels.dtype),
-                block=padding.block_rows(self._width),
+            rows = self._neighbour_rows(
+                species[part], neighbour_species[part], r_ij[part], self._rows, self._width
             )
             patch, sums, *gradient = kernel(rows)
             if edge_gradient is not None:
@@ -145,19 +143,35 @@ class Session:
             self._proposal = None
             n, width = neighbour_species.shape
             self._fill_width = padding.width_capacity(width, self._fill_width)
-            capacity = padding.fill_capacity(n, self._fill_width)
-            self._count(("fill", capacity, self._fill_width, self._cache_rows))
-            rows = NeighbourRows(
-                self._kernels.numbers,
-                np.int32(n),
-                _padded(species, (capacity,), -1, np.int32),
-                _padded(neighbour_species, (capacity, self._fill_width), -1, np.int32),
-                _padded(r_ij, (capacity, self._fill_width, 3), 0, self._kernels.dtype),
-                block=padding.block_rows(self._fill_width),
+            share = n
+            if self._threads > 1 and n >= FEW_ROWS * self._threads:
+                share = padding.rows_per_thread(n, self._fill_width, self._threads)
+            capacity = padding.fill_capacity(share, self._fill_width)
+            compiled = self._count(
+                ("fill", capacity, self._fill_width, self._cache_rows, share < n)
             )
-            where = _padded(places, (capacity,), self._cache_rows, np.int32)
-            self._cache, answer = self._kernels.fill(self._cache, rows, where)
-            energy, squares = np.asarray(answer).tolist()
+
+            def rows_from(begin: int) -> NeighbourRows:
+                part = slice(begin, min(begin + share, n))
+                arrays = species[part], neighbour_species[part], r_ij[part]
+                return self._neighbour_rows(*arrays, capacity, self._fill_width)
+
+            def places_from(begin: int) -> np.ndarray:
+                part = places[begin : begin + share]
+                return _padded(part, (capacity,), self._cache_rows, np.int32)
+
+            fill, write = self._kernels.fill, self._kernels.write
+            if share == n:
+                self._cache, answer = fill(self._cache, rows_from(0), places_from(0))
+                energy, squares = np.asarray(answer).tolist()
+                return energy, squares
+            begins, squares = range(0, n, share), 0.0
+            evaluate = self._kernels.energy
+            patches = self._on_threads(lambda k: evaluate(rows_from(k))[0], begins, compiled)
+            for begin, patch in zip(begins, patches, strict=True):
+                self._cache, answer = write(self._cache, patch, places_from(begin))
+                energy, these = np.asarray(answer).tolist()
+                squares += these
             return energy, squares
 
     def update(
@@ -216,6 +230,24 @@ class Session:
         elif cache_rows > self._cache_rows:
             self._cache_rows = padding.cache_capacity(cache_rows, self._cache_rows)
             self._cache = self._kernels.resize(self._cache, self._cache_rows)
+
+    def _neighbour_rows(
+        self,
+        species: np.ndarray,
+        neighbour_species: np.ndarray,
+        r_ij: np.ndarray,
+        capacity: int,
+        width: int,
+    ) -> NeighbourRows:
+        """Atoms with their neighbours, padded."""
+        return NeighbourRows(
+            self._kernels.numbers,
+            np.int32(len(species)),
+            _padded(species, (capacity,), -1, np.int32),
+            _padded(neighbour_species, (capacity, width), -1, np.int32),
+            _padded(r_ij, (capacity, width, 3), 0, self._kernels.dtype),
+            block=padding.block_rows(width),
+        )
 
     def _count(self, shape: Any) -> bool:
         """Was the shape met before? If not, it is a compilation."""
