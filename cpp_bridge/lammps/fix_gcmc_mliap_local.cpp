@@ -24,6 +24,12 @@ using namespace LAMMPS_NS;
 
 /* What LAMMPS's fix takes for the energy of an overlap, and above which it draws no number. */
 static constexpr double OVERLAPPING = 1.0e100, NOT_TRIED = 1.0e50;
+/* Trials that are planned ahead. */
+static constexpr int LEAST_AHEAD = 4, MOST_AHEAD = 32;
+/* Below this acceptance differences are evaluated ahead: each that is accepted costs one more. It is
+   what was seen in so many trials. */
+static constexpr double RARE = 0.05, MEMORY = 64.0;
+static constexpr int MOST_VALUES = 1 << 17;    // of an atom that changes its process
 static constexpr double PI = 3.14159265358979323846;
 static constexpr char KEYWORDS[] =
     "mcmoves, region, pressure, fugacity_coeff, full_energy, group, grouptype, tfac_insert, "
@@ -208,20 +214,146 @@ void FixGCMCMLIAPLocal::trials()
   volume_ = insertion_.volume();
   find_gas();
   stranded_ = Stranded();
+  plan_.clear();
   last_tag_ = largest_tag();
   energy_ = close_pairs() > 0.0 ? OVERLAPPING : 0.0;
-  const int cycles = n_exchanges_ + n_moves_;
-  for (int k = 0; k < cycles; k++) {
-    const int which = static_cast<int>(same_.uniform() * cycles) + 1;
-    const double kind = same_.uniform();
-    if (which <= n_moves_)
-      move();
-    else if (kind < 0.5)
-      remove();
-    else
-      insert();
+  for (int left = n_exchanges_ + n_moves_; left > 0; left--) {
+    if (plan_.empty()) plan(left);
+    const Drawn drawn = draw();
+    Planned planned;
+    if (!plan_.empty()) {
+      planned = plan_.front();
+      plan_.pop_front();
+      if (!planned.drawn.same(drawn)) {
+        planned.known = false;
+        plan_.clear();
+        reach_ = std::max(LEAST_AHEAD, reach_ / 2);
+      }
+    }
+    conclude(drawn, planned);
   }
   bring_home();
+}
+
+bool FixGCMCMLIAPLocal::Drawn::same(const Drawn &other) const
+{
+  const auto alike = [](const TrialAtom &a, const TrialAtom &b) {
+    return a.species == b.species && std::equal(a.x, a.x + 3, b.x);
+  };
+  return kind == other.kind && (kind == INSERTIONS || alike(gone, other.gone)) &&
+      (kind == DELETIONS || alike(come, other.come)) && tried == other.tried;
+}
+
+/* The next trials as they will be if none of them is accepted: their neighbourhoods are evaluated in
+   one call, and where acceptance is rare their differences too. A plan is only ever looked at again
+   beside what is drawn when it is its turn. */
+void FixGCMCMLIAPLocal::plan(int left)
+{
+  const bool evaluate = acceptance_ < RARE && close_cutoff_ == 0.0;
+  if (left < 2 || stranded_.at >= 0 || (!evaluate && stage_.is_known())) return;
+  const RandomPark same = same_, own = own_;
+  std::vector<mliap_local::Stage::Trial> trials;
+  std::vector<std::size_t> which;
+  for (int k = 0; k < std::min(left, reach_); k++) {
+    plan_.emplace_back();
+    Drawn &drawn = plan_.back().drawn;
+    drawn = draw();
+    if (!drawn.tried) continue;
+    mliap_local::Stage::Trial trial;
+    if (drawn.kind != INSERTIONS) trial.gone.push_back(drawn.gone);
+    if (drawn.kind != DELETIONS) trial.come.push_back(drawn.come);
+    trials.push_back(trial);
+    which.push_back(plan_.size() - 1);
+    if (drawn.home != drawn.to && drawn.kind == MOVES) break;    // a refusal changes an order
+    same_.uniform();
+  }
+  same_ = same;
+  own_ = own;
+  reach_ = std::min(MOST_AHEAD, 2 * reach_);
+  if (!evaluate) {
+    prepare(trials);
+    return;
+  }
+  const std::vector<double> energies = differences(trials);
+  for (std::size_t t = 0; t < which.size(); t++) {
+    plan_[which[t]].known = true;
+    plan_[which[t]].difference = energies[t];
+  }
+}
+
+/* What was planned near to an accepted trial has another energy now. */
+void FixGCMCMLIAPLocal::forget_near(const Drawn &accepted)
+{
+  const double reach = 2.0 * model_.cutoff;
+  const auto near = [&](const TrialAtom &a, const TrialAtom &b) {
+    double d[3] = {a.x[0] - b.x[0], a.x[1] - b.x[1], a.x[2] - b.x[2]};
+    domain->minimum_image(FLERR, d);
+    return d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < reach * reach;
+  };
+  for (Planned &planned : plan_)
+    for (const bool from : {true, false})
+      for (const bool to : {true, false}) {
+        if (accepted.kind == (from ? INSERTIONS : DELETIONS)) continue;
+        if (planned.drawn.kind == (to ? INSERTIONS : DELETIONS)) continue;
+        if (near(from ? accepted.gone : accepted.come,
+                 to ? planned.drawn.gone : planned.drawn.come))
+          planned.known = false;
+      }
+}
+
+FixGCMCMLIAPLocal::Drawn FixGCMCMLIAPLocal::draw()
+{
+  const int cycles = n_exchanges_ + n_moves_;
+  const int which = static_cast<int>(same_.uniform() * cycles) + 1;
+  const double kind = same_.uniform();
+  Drawn drawn;
+  drawn.kind = which <= n_moves_ ? MOVES : kind < 0.5 ? DELETIONS : INSERTIONS;
+  if (drawn.kind == MOVES)
+    draw_move(drawn);
+  else if (drawn.kind == DELETIONS)
+    draw_deletion(drawn);
+  else
+    draw_insertion(drawn);
+  return drawn;
+}
+
+void FixGCMCMLIAPLocal::conclude(const Drawn &drawn, const Planned &planned)
+{
+  counted_[drawn.kind]++;
+  if (!drawn.tried) return;
+  double after = energy_ >= NOT_TRIED ? 0.0 : energy_;
+  after += planned.known ? planned.difference : difference_of(drawn);
+  /* LAMMPS looks for overlaps at one that it tries to delete, too. */
+  if ((drawn.kind == DELETIONS ? close_pairs() : proposed_close_pairs()) > 0.0) after = OVERLAPPING;
+  double most = 1.0;    // of the random number, without the energy
+  if (drawn.kind == DELETIONS) most = n_gas_ / (zz_ * volume_);
+  if (drawn.kind == INSERTIONS) most = zz_ * volume_ / (n_gas_ + 1);
+  const bool decided = drawn.kind == DELETIONS || after < NOT_TRIED;
+  const bool accepted = decided && same_.uniform() < most * exp(beta_ * (energy_ - after));
+  acceptance_ += ((accepted ? 1.0 : 0.0) - acceptance_) / MEMORY;
+  if (!accepted) {
+    if (drawn.kind == MOVES && drawn.home != drawn.to) strand(drawn);
+    return;
+  }
+  if (planned.known) difference_of(drawn);    // a proposal, to be settled
+  energy_ = after;
+  forget_near(drawn);
+  accept();
+  counted_[drawn.kind + 1]++;
+  if (drawn.kind == MOVES)
+    move(drawn);
+  else if (drawn.kind == DELETIONS)
+    remove(drawn);
+  else
+    insert(drawn);
+}
+
+double FixGCMCMLIAPLocal::difference_of(const Drawn &drawn)
+{
+  std::vector<TrialAtom> gone, come;
+  if (drawn.kind != INSERTIONS) gone.push_back(drawn.gone);
+  if (drawn.kind != DELETIONS) come.push_back(drawn.come);
+  return difference(gone, come);
 }
 
 /* The stranded atom goes back: last of its own process's atoms, as LAMMPS's exchange leaves it. There
@@ -232,12 +364,6 @@ void FixGCMCMLIAPLocal::bring_home()
   counts_[stranded_.at]--;
   counts_[stranded_.home]++;
   stranded_ = Stranded();
-}
-
-/* Below what LAMMPS takes for an overlap: a random number decides. */
-bool FixGCMCMLIAPLocal::enters_energy(double energy) const
-{
-  return energy < NOT_TRIED;
 }
 
 void FixGCMCMLIAPLocal::displaced(int i, double *coord)
@@ -260,12 +386,11 @@ void FixGCMCMLIAPLocal::displaced(int i, double *coord)
                coord[0], coord[1], coord[2]);
 }
 
-void FixGCMCMLIAPLocal::move()
+void FixGCMCMLIAPLocal::draw_move(Drawn &drawn)
 {
-  counted_[MOVES]++;
   if (n_gas_ == 0) return;
+  drawn.tried = true;
   int i = pick();
-
   /* Whoever has picked it tells all: where it is, where it goes, what it is. */
   double told[8] = {};
   if (i != -1) {
@@ -274,77 +399,75 @@ void FixGCMCMLIAPLocal::move()
     if (i >= 0) told[6] = species(atom->type[i]);
     told[7] = i >= 0 ? comm->me : stranded_.home;
   }
-  const Stranded before = stranded_;
-  const bool was_stranded = before.at >= 0;
+  const bool was_stranded = stranded_.at >= 0;
   bring_home();
   sum(told, 8);
-  const int home = static_cast<int>(told[7]);
-  if (comm->me != home) i = -1;
-  if (was_stranded && comm->me == home && i < 0) {    // its last one, picked elsewhere
+  drawn.home = static_cast<int>(told[7]);
+  if (comm->me != drawn.home) i = -1;
+  if (was_stranded && comm->me == drawn.home && i < 0) {    // its last one, picked elsewhere
     i = gas_.back();
     told[6] = species(atom->type[i]);
   }
-  imageint image = i >= 0 ? atom->image[i] : 0;
-  domain->remap(told + 3, image);
-  if (was_stranded && comm->nprocs > 1) MPI_Bcast(told + 6, 1, MPI_DOUBLE, home, world);
-  if (i >= 0 && species(atom->type[i]) < 0)
-    error->one(FLERR, "Fix gcmc/mliap_local moves atoms of type {}, which is NULL in its model; give "
-                      "the element of that type",
-               atom->type[i]);
+  drawn.image = i >= 0 ? atom->image[i] : 0;
+  domain->remap(told + 3, drawn.image);
+  if (was_stranded) MPI_Bcast(told + 6, 1, MPI_DOUBLE, drawn.home, world);
+  const int kind = static_cast<int>(told[6]);
+  if (kind < 0) refuse_null();
+  drawn.to = process_of(told + 3);
+  drawn.gone = {{told[0], told[1], told[2]}, kind, i};
+  drawn.come = {{told[3], told[4], told[5]}, kind, -1};
+  if (comm->me == drawn.to) drawn.come.own = drawn.home == drawn.to ? i : atom->nlocal;
+}
 
-  const int kind = static_cast<int>(told[6]), to = process_of(told + 3);
-  TrialAtom from{{told[0], told[1], told[2]}, kind, i};
-  TrialAtom goes{{told[3], told[4], told[5]}, kind, -1};
-  if (comm->me == to) goes.own = home == to ? i : atom->nlocal;
-  double after = energy_ >= NOT_TRIED ? 0.0 : energy_;
-  after += difference({from}, {goes});
-  if (proposed_close_pairs() > 0.0) after = OVERLAPPING;
-  if (enters_energy(after) && same_.uniform() < exp(beta_ * (energy_ - after))) {
-    counted_[MOVED]++;
-    energy_ = after;
-    accept();
-    if (i >= 0) {
-      std::copy_n(goes.x, 3, atom->x[i]);
-      atom->image[i] = image;
-      const auto at = std::lower_bound(gas_.begin(), gas_.end(), i);
-      if (!is_gas(i)) gas_.erase(at);    // wrapped to where the region is not
-    }
-    if (home != to) send(i, home, to);
-    if (insertion_.has_region() || home != to) count_gas();
-  } else if (home != to) {
-    /* LAMMPS moved it there and lets it come back: it is the last one of its process now. */
-    if (i >= 0) {
-      std::vector<double> buffer(1 << 17);
-      atom->avec->pack_exchange(i, buffer.data());
-      const int last = atom->nlocal - 1;
-      stage_.to_end(i);
-      if (i != last) atom->avec->copy(last, i, 1);
-      atom->nlocal--;
-      atom->avec->unpack_exchange(buffer.data());
-      const bool last_is_gas = gas_.back() == last;
-      const auto at = std::lower_bound(gas_.begin(), gas_.end(), i);
-      if (i != last) {
-        if (last_is_gas) {
-          /* its entry now stands for the atom that was last, and the last entry for it */
-        } else {
-          gas_.erase(at);
-          gas_.push_back(last);
-        }
-      }
-    }
-    stranded_.at = to;
-    stranded_.home = home;
-    std::copy_n(from.x, 3, stranded_.x);
-    counts_[home]--;
-    counts_[to]++;
+void FixGCMCMLIAPLocal::refuse_null()
+{
+  error->all(FLERR, "Fix gcmc/mliap_local tries an atom of a type that is NULL in its model; give "
+                    "the element of that type, or leave the atom out of group {}",
+             group->names[igroup]);
+}
+
+void FixGCMCMLIAPLocal::move(const Drawn &drawn)
+{
+  const int i = drawn.gone.own;
+  if (i >= 0) {
+    std::copy_n(drawn.come.x, 3, atom->x[i]);
+    atom->image[i] = drawn.image;
+    /* Wrapped, it may be where the region is not. */
+    if (!is_gas(i)) gas_.erase(std::lower_bound(gas_.begin(), gas_.end(), i));
   }
+  if (drawn.home != drawn.to) send(i, drawn.home, drawn.to);
+  if (insertion_.has_region() || drawn.home != drawn.to) count_gas();
+}
+
+/* LAMMPS has moved it to another process and lets it come back: there and then it is the last one of
+   its own. */
+void FixGCMCMLIAPLocal::strand(const Drawn &drawn)
+{
+  const int i = drawn.gone.own, last = atom->nlocal - 1;
+  if (i >= 0 && i != last) {
+    std::vector<double> buffer(MOST_VALUES);
+    atom->avec->pack_exchange(i, buffer.data());
+    atom->avec->copy(last, i, 1);
+    atom->nlocal--;
+    atom->avec->unpack_exchange(buffer.data());
+    stage_.to_end(i);
+    if (gas_.back() != last) {    // else both are gas before and after
+      gas_.erase(std::lower_bound(gas_.begin(), gas_.end(), i));
+      gas_.push_back(last);
+    }
+  }
+  stranded_.at = drawn.to;
+  stranded_.home = drawn.home;
+  std::copy_n(drawn.gone.x, 3, stranded_.x);
+  counts_[drawn.home]--;
+  counts_[drawn.to]++;
 }
 
 /* An atom that was accepted at a place of another process goes there. */
 void FixGCMCMLIAPLocal::send(int i, int from, int to)
 {
   constexpr int TAG = 0;
-  std::vector<double> buffer(1 << 17);
+  std::vector<double> buffer(MOST_VALUES);
   if (comm->me == from) {
     const int n = atom->avec->pack_exchange(i, buffer.data());
     MPI_Send(buffer.data(), n, MPI_DOUBLE, to, TAG, world);
@@ -358,85 +481,73 @@ void FixGCMCMLIAPLocal::send(int i, int from, int to)
   }
 }
 
-void FixGCMCMLIAPLocal::remove()
+void FixGCMCMLIAPLocal::draw_deletion(Drawn &drawn)
 {
-  counted_[DELETIONS]++;
   if (n_gas_ == 0 || n_gas_ <= least_) return;
+  drawn.tried = true;
   int i = pick();
-  double told[6] = {};
-  const auto tell = [&](int k) {
-    std::copy_n(atom->x[k], 3, told);
-    told[3] = species(atom->type[k]);
-    told[4] = comm->me;
-    told[5] = static_cast<double>(atom->tag[k]);
-  };
   /* The stranded one is deleted where it is at home, as last of the gas there. */
-  double picked_stranded = i == -2;
-  if (stranded_.at >= 0) sum(&picked_stranded, 1);
-  if (picked_stranded > 0.0) i = comm->me == stranded_.home ? gas_.back() : -1;
-  bring_home();
-  if (i >= 0) tell(i);
-  sum(told, 6);
-  const TrialAtom gone{{told[0], told[1], told[2]}, static_cast<int>(told[3]), i};
-  if (gone.species < 0)
-    error->all(FLERR, "Fix gcmc/mliap_local deletes an atom of a type that is NULL in its model; "
-                      "give the element of that type");
-  double after = energy_ >= NOT_TRIED ? 0.0 : energy_;
-  after += difference({gone}, {});
-  if (close_pairs() > 0.0) after = OVERLAPPING;    // LAMMPS looks at the one that is gone, too
-  if (same_.uniform() < n_gas_ * exp(beta_ * (energy_ - after)) / (zz_ * volume_)) {
-    accept();
-    if (i >= 0) leave(i);
-    counts_[static_cast<int>(told[4])]--;
-    n_gas_--;
-    atom->natoms--;
-    if (static_cast<tagint>(told[5]) == last_tag_) last_tag_ = largest_tag();
-    counted_[DELETED]++;
-    energy_ = after;
+  if (stranded_.at >= 0) {
+    double picked = i == -2;
+    sum(&picked, 1);
+    if (picked > 0.0) i = comm->me == stranded_.home ? gas_.back() : -1;
+    bring_home();
   }
+  double told[6] = {};
+  if (i >= 0) {
+    std::copy_n(atom->x[i], 3, told);
+    told[3] = species(atom->type[i]);
+    told[4] = comm->me;
+    told[5] = static_cast<double>(atom->tag[i]);
+  }
+  sum(told, 6);
+  drawn.gone = {{told[0], told[1], told[2]}, static_cast<int>(told[3]), i};
+  drawn.home = static_cast<int>(told[4]);
+  drawn.tag = static_cast<tagint>(told[5]);
+  if (drawn.gone.species < 0) refuse_null();
 }
 
-void FixGCMCMLIAPLocal::insert()
+void FixGCMCMLIAPLocal::remove(const Drawn &drawn)
 {
-  counted_[INSERTIONS]++;
-  if (n_gas_ >= most_) return;
-  double coord[3];
-  if (!insertion_.draw(same_, coord)) return;
-  const int owner = process_of(coord);
-  double v[3] = {};
-  if (comm->me == owner)
-    for (double &component : v) component = own_.gaussian() * sigma_;
-  bring_home();
+  if (drawn.gone.own >= 0) leave(drawn.gone.own);
+  counts_[drawn.home]--;
+  n_gas_--;
+  atom->natoms--;
+  if (drawn.tag == last_tag_) last_tag_ = largest_tag();
+}
 
-  TrialAtom come{{coord[0], coord[1], coord[2]}, species(type_), -1};
-  if (comm->me == owner) come.own = atom->nlocal;
-  double after = energy_ >= NOT_TRIED ? 0.0 : energy_;
-  after += difference({}, {come});
-  if (proposed_close_pairs() > 0.0) after = OVERLAPPING;
-  if (enters_energy(after) &&
-      same_.uniform() < zz_ * volume_ * exp(beta_ * (energy_ - after)) / (n_gas_ + 1)) {
-    accept();
-    last_tag_++;
-    atom->natoms++;
-    bool gas = false;
-    if (comm->me == owner) {
-      atom->avec->create_atom(type_, coord);
-      const int i = atom->nlocal - 1;
-      atom->mask[i] = new_mask_;
-      atom->tag[i] = last_tag_;
-      std::copy_n(v, 3, atom->v[i]);
-      modify->create_attribute(i);
-      gas = is_gas(i);
-      if (gas) gas_.push_back(i);
-    }
-    if (insertion_.has_region()) {
-      count_gas();
-    } else {
-      counts_[owner]++;
-      n_gas_++;
-    }
-    counted_[INSERTED]++;
-    energy_ = after;
+void FixGCMCMLIAPLocal::draw_insertion(Drawn &drawn)
+{
+  double *x = drawn.come.x;
+  if (n_gas_ >= most_ || !insertion_.draw(same_, x)) return;
+  drawn.tried = true;
+  drawn.to = process_of(x);
+  if (comm->me == drawn.to)
+    for (double &component : drawn.v) component = own_.gaussian() * sigma_;
+  bring_home();
+  drawn.come.species = species(type_);
+  drawn.come.own = comm->me == drawn.to ? atom->nlocal : -1;
+}
+
+void FixGCMCMLIAPLocal::insert(const Drawn &drawn)
+{
+  last_tag_++;
+  atom->natoms++;
+  if (comm->me == drawn.to) {
+    double x[3] = {drawn.come.x[0], drawn.come.x[1], drawn.come.x[2]};
+    atom->avec->create_atom(type_, x);
+    const int i = atom->nlocal - 1;
+    atom->mask[i] = new_mask_;
+    atom->tag[i] = last_tag_;
+    std::copy_n(drawn.v, 3, atom->v[i]);
+    modify->create_attribute(i);
+    if (is_gas(i)) gas_.push_back(i);
+  }
+  if (insertion_.has_region()) {
+    count_gas();
+  } else {
+    counts_[drawn.to]++;
+    n_gas_++;
   }
 }
 

@@ -7,6 +7,11 @@
 #include "fix_monte_carlo.h"
 #include "insertion.h"
 
+#include <deque>
+#include <string>
+#include <utility>
+#include <vector>
+
 namespace LAMMPS_NS {
 
 class FixGCMCMLIAPLocal : public FixMonteCarlo {
@@ -23,21 +28,48 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
  private:
   enum { MOVES, MOVED, INSERTIONS, INSERTED, DELETIONS, DELETED, ROTATIONS, ROTATED, COUNTS };
 
+  /* A trial as its random numbers make it. */
+  struct Drawn {
+    int kind = MOVES;                 // MOVES, DELETIONS or INSERTIONS
+    bool tried = false;               // else there is nothing to try
+    TrialAtom gone{}, come{};
+    int home = -1, to = -1;           // processes of the one that goes, and of the one that comes
+    imageint image = 0;               // of one that is moved, on its process
+    tagint tag = 0;                   // of one that is deleted
+    double v[3] = {};                 // of one that is inserted, on its process
+    bool same(const Drawn &) const;    // in all that an energy depends on
+  };
+  struct Planned {
+    Drawn drawn;
+    bool known = false;
+    double difference = 0.0;
+  };
+
   void options(int narg, char **arg);
+  [[noreturn]] void refuse_null();
   void find_gas();
   void count_gas();
   bool is_gas(int i) const;
   int pick();
-  void displaced(int i, double *coord);
-  void move();
-  void remove();
-  void insert();
   void leave(int i);
-  bool enters_energy(double energy) const;
-  int process_of(const double *x) const;
-  void send(int i, int from, int to);
-  void bring_home();
   tagint largest_tag() const;
+  int process_of(const double *x) const;
+
+  Drawn draw();
+  void draw_move(Drawn &);
+  void draw_deletion(Drawn &);
+  void draw_insertion(Drawn &);
+  void displaced(int i, double *coord);
+  void plan(int left);
+  void forget_near(const Drawn &);
+  double difference_of(const Drawn &);
+  void conclude(const Drawn &, const Planned &);
+  void move(const Drawn &);
+  void remove(const Drawn &);
+  void insert(const Drawn &);
+  void strand(const Drawn &);
+  void bring_home();
+  void send(int i, int from, int to);
 
   int n_exchanges_, n_moves_, type_;
   double temperature_, mu_, displace_;
@@ -64,6 +96,9 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
     int at = -1, home = -1;    // processes
     double x[3] = {};
   } stranded_;
+  std::deque<Planned> plan_;
+  int reach_ = 8;               // trials that are planned ahead next
+  double acceptance_ = 1.0;     // as seen lately
   double counted_[COUNTS] = {};
 };
 

@@ -28,6 +28,9 @@ using mliap_local::Stage;
 
 /* The energy of an overlap: as the pair style answers it, see there. */
 static constexpr double OVERLAP_ENERGY = 1.0e40;
+/* An atom on top of another is one in any model, whatever it makes of no distance at all: this part
+   of the cutoff. */
+static constexpr double COINCIDENT = 1.0e-6;
 /* Two programs that evaluate one model agree to this part of the energy. */
 static constexpr double SAME_MODEL = 1.0e-9;
 static constexpr double SUM_ROUNDING = 1.0e-12;
@@ -226,6 +229,7 @@ void FixMonteCarlo::open_model()
     opened_ = wanted;
   }
   overlap_ = pair && file_.empty() ? pair->overlap() : model_.overlap;
+  overlap_ = std::max(overlap_, COINCIDENT * model_.cutoff);
   if (pair && file_.empty() && pair->verify() > 0) verify_ = pair->verify();
   stage_.set_cutoff(model_.cutoff);
   stage_.forget();
@@ -404,11 +408,7 @@ double FixMonteCarlo::difference(const std::vector<TrialAtom> &gone,
 {
   trials_++;
   const Stage::Answer answer = stage_.propose(gone, come, overlap_);
-  if (answer == Stage::Answer::failed) {
-    stage_.forget();
-    if (stage_.failure().empty()) model_.failed();
-    model_.stop(std::string("Fix ") + style + ": " + stage_.failure());
-  }
+  if (answer == Stage::Answer::failed) failed();
   double sums[3] = {stage_.difference(), answer == Stage::Answer::overlap ? 1.0 : 0.0, 0.0};
   if (close_cutoff_ > 0.0) sums[2] = stage_.close_pairs_difference(close_cutoff_);
   sum(sums, 3);
@@ -435,11 +435,7 @@ double FixMonteCarlo::difference(const std::vector<TrialAtom> &gone,
 std::vector<double> FixMonteCarlo::differences(std::vector<Stage::Trial> &trials)
 {
   trials_ += static_cast<long>(trials.size());
-  if (!stage_.propose_each(trials, overlap_)) {
-    stage_.forget();
-    if (stage_.failure().empty()) model_.failed();
-    model_.stop(std::string("Fix ") + style + ": " + stage_.failure());
-  }
+  if (!stage_.propose_each(trials, overlap_)) failed();
   std::vector<double> sums;
   for (const Stage::Trial &trial : trials) {
     sums.push_back(trial.answer == Stage::Answer::overlap ? 0.0 : trial.difference);
@@ -458,6 +454,18 @@ std::vector<double> FixMonteCarlo::differences(std::vector<Stage::Trial> &trials
     judge(energies.back(), after - before, squares, "trial");
   }
   return energies;
+}
+
+void FixMonteCarlo::prepare(const std::vector<Stage::Trial> &trials)
+{
+  if (!stage_.prepare(trials)) failed();
+}
+
+void FixMonteCarlo::failed()
+{
+  stage_.forget();
+  if (stage_.failure().empty()) model_.failed();
+  model_.stop(std::string("Fix ") + style + ": " + stage_.failure());
 }
 
 void FixMonteCarlo::accept()

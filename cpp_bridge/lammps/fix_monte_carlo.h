@@ -49,6 +49,8 @@ class FixMonteCarlo : public Fix {
   double difference(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come);
   /* The same of several, each from the present state; none is a proposal. */
   std::vector<double> differences(std::vector<mliap_local::Stage::Trial> &trials);
+  /* Evaluates what these trials will need, in one call. */
+  void prepare(const std::vector<mliap_local::Stage::Trial> &trials);
   /* The proposal becomes the state of the stage; what becomes of LAMMPS's atoms is the caller's. */
   void accept();
 
@@ -71,6 +73,7 @@ class FixMonteCarlo : public Fix {
   void begin();
   void end();
   void check_model();
+  [[noreturn]] void failed();
   double full_energy(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come,
                      double &squares);
   void judge(double difference, double reference, double squares, const char *what);

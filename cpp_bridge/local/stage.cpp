@@ -61,6 +61,7 @@ void Stage::begin(const Points &points, const Surroundings &around)
   for (const int place : place_of_) row_[place] = UNKNOWN;
   cache_rows_.assign(0);
   settled_ = -1;
+  n_known_ = 0;
   energy_ = squares_ = 0.0;
   accepted_ = 0;
   proposal_ = Proposal();
@@ -215,6 +216,7 @@ bool Stage::fill(std::vector<int> places)
     squares_ += result.squares;
     compilations_ = result.compilations;
     filled_ += static_cast<long>(part.size());
+    n_known_ += static_cast<int>(part.size());
   }
   return true;
 }
@@ -393,6 +395,8 @@ void Stage::accept()
       }
     }
   accepted_++;
+  n_known_ += static_cast<int>(proposal_.come[OWN].size()) -
+      static_cast<int>(proposal_.leave[OWN].size());
   if (proposal_.cached) {
     cache_rows_.settle(proposal_.rows);
     settled_ = 1;
@@ -402,6 +406,7 @@ void Stage::accept()
     for (const int place : place_of_) row_[place] = UNKNOWN;
     cache_rows_.assign(0);
     settled_ = -1;
+    n_known_ = 0;
     energy_ = 0.0;
   }
   proposal_ = Proposal();
@@ -416,22 +421,40 @@ void Stage::close_gap(int own)
 
 /* --- many proposals at once -------------------------------------------------------------------- */
 
-bool Stage::propose_each(std::vector<Trial> &trials, double overlap)
+bool Stage::fill_around(const std::vector<Proposal> &proposals)
 {
-  failure_.clear();
-  std::vector<Proposal> proposals(trials.size());
   std::vector<int> needed;
-  for (std::size_t t = 0; t < trials.size(); t++) {
-    Proposal &proposal = proposals[t];
-    if (!describe(trials[t].gone, trials[t].come, proposal)) return false;
-    find_touched(proposal);
+  for (const Proposal &proposal : proposals) {
     needed.insert(needed.end(), proposal.touched.begin(), proposal.touched.end());
     for (const int place : proposal.gone)
       if (row_[place] != GHOST) needed.push_back(place);
   }
   std::sort(needed.begin(), needed.end());
   needed.erase(std::unique(needed.begin(), needed.end()), needed.end());
-  if (!fill(std::move(needed))) return false;
+  return fill(std::move(needed));
+}
+
+bool Stage::describe_each(const std::vector<Trial> &trials, std::vector<Proposal> &proposals)
+{
+  failure_.clear();
+  proposals.resize(trials.size());
+  for (std::size_t t = 0; t < trials.size(); t++) {
+    if (!describe(trials[t].gone, trials[t].come, proposals[t])) return false;
+    find_touched(proposals[t]);
+  }
+  return fill_around(proposals);
+}
+
+bool Stage::prepare(const std::vector<Trial> &trials)
+{
+  std::vector<Proposal> proposals;
+  return describe_each(trials, proposals);
+}
+
+bool Stage::propose_each(std::vector<Trial> &trials, double overlap)
+{
+  std::vector<Proposal> proposals;
+  if (!describe_each(trials, proposals)) return false;
 
   together_.clear();
   int cache_rows = cache_rows_.size();

@@ -80,6 +80,10 @@ class Stage {
     double difference = 0.0;
   };
   bool propose_each(std::vector<Trial> &trials, double overlap);
+  /* Fills the rows that these will touch, in one call. */
+  bool prepare(const std::vector<Trial> &trials);
+  /* Are all rows known, so that there is nothing to prepare? */
+  bool is_known() const { return settled_ >= 0 && n_known_ >= n_own_; }
 
   /* Own points with others that are closer than this: pairs of two own points count twice. */
   double close_pairs(double distance) const;
@@ -124,6 +128,8 @@ class Stage {
   int cache_size(int rows) const;
   bool fill(std::vector<int> places);
   void collect_places(const std::vector<int> &places, const Proposal *proposal);
+  bool describe_each(const std::vector<Trial> &trials, std::vector<Proposal> &proposals);
+  bool fill_around(const std::vector<Proposal> &proposals);
   bool pack(Proposal &, double overlap);
   bool evaluate_wholly(const Proposal &, double &difference);
   double close_to(const Proposal &, const std::vector<Point> (&points)[PARTS], double distance) const;
@@ -134,7 +140,7 @@ class Stage {
   Cells cells_;
   std::vector<int> row_;        // of each place
   std::vector<int> place_of_;   // own atom -> place
-  int n_own_ = -1;
+  int n_own_ = -1, n_known_ = 0;    // points, and those with rows; n_known_ never too large
   CacheRows cache_rows_;
   int settled_ = -1;            // for the next call: see bridge.h
   double energy_ = 0.0, difference_ = 0.0, proposed_energy_ = 0.0, squares_ = 0.0;
