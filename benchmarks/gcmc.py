@@ -146,12 +146,13 @@ class Variant:
 
             return call
 
-        originals = session._settle, session._update
-        session._settle = timed("settle", session._settle)
+        kernels = session._kernels
+        originals = kernels.settle, session._update
+        kernels.settle = timed("settle", kernels.settle)
         session._update = timed("_update", session._update)
         session.update = timed("update", session.update)
         total = self.chunk()
-        session._settle, session._update = originals
+        kernels.settle, session._update = originals
         del session.update
         settle, inner, whole = (value / trials for value in seconds.values())
         return {

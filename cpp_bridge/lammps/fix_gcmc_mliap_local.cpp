@@ -25,7 +25,9 @@ using namespace LAMMPS_NS;
 /* What LAMMPS's fix takes for the energy of an overlap, and above which it draws no number. */
 static constexpr double OVERLAPPING = 1.0e100, NOT_TRIED = 1.0e50;
 /* Trials that are planned ahead. */
-static constexpr int LEAST_AHEAD = 4, MOST_AHEAD = 32;
+static constexpr int MOST_AHEAD = 32;
+/* So few rows to fill for a trial are filled when it is its turn; look again so many trials later. */
+static constexpr int FEW_ROWS = 8, UNPLANNED = 32;
 /* Below this acceptance differences are evaluated ahead: each that is accepted costs one more. It is
    what was seen in so many trials. */
 static constexpr double RARE = 0.05, MEMORY = 64.0;
@@ -215,6 +217,7 @@ void FixGCMCMLIAPLocal::trials()
   find_gas();
   stranded_ = Stranded();
   plan_.clear();
+  unplanned_ = 0;
   last_tag_ = largest_tag();
   energy_ = close_pairs() > 0.0 ? OVERLAPPING : 0.0;
   for (int left = n_exchanges_ + n_moves_; left > 0; left--) {
@@ -224,11 +227,12 @@ void FixGCMCMLIAPLocal::trials()
     if (!plan_.empty()) {
       planned = plan_.front();
       plan_.pop_front();
-      if (!planned.drawn.same(drawn)) {
+      const bool same = planned.drawn.same(drawn);
+      if (!same) {
         planned.known = false;
         plan_.clear();
-        reach_ = std::max(LEAST_AHEAD, reach_ / 2);
       }
+      if (plan_.empty()) reach_ = same ? std::min(MOST_AHEAD, 2 * reach_) : std::max(1, reach_ / 2);
     }
     conclude(drawn, planned);
   }
@@ -250,7 +254,10 @@ bool FixGCMCMLIAPLocal::Drawn::same(const Drawn &other) const
 void FixGCMCMLIAPLocal::plan(int left)
 {
   const bool evaluate = acceptance_ < RARE && close_cutoff_ == 0.0;
-  if (left < 2 || stranded_.at >= 0 || (!evaluate && stage_.is_known())) return;
+  if (left < 2 || reach_ < 2 || stranded_.at >= 0 || (!evaluate && unplanned_-- > 0)) {
+    reach_ = std::max(reach_, 2);
+    return;
+  }
   const RandomPark same = same_, own = own_;
   std::vector<mliap_local::Stage::Trial> trials;
   std::vector<std::size_t> which;
@@ -269,9 +276,12 @@ void FixGCMCMLIAPLocal::plan(int left)
   }
   same_ = same;
   own_ = own;
-  reach_ = std::min(MOST_AHEAD, 2 * reach_);
   if (!evaluate) {
+    const long before = stage_.filled();
     prepare(trials);
+    /* Where little is unknown, looking for it costs more than it is worth. */
+    const bool little = stage_.filled() - before < FEW_ROWS * static_cast<long>(trials.size());
+    unplanned_ = little ? UNPLANNED : 0;
     return;
   }
   const std::vector<double> energies = differences(trials);

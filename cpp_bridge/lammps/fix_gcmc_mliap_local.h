@@ -98,6 +98,7 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
   } stranded_;
   std::deque<Planned> plan_;
   int reach_ = 8;               // trials that are planned ahead next
+  int unplanned_ = 0;           // trials that nobody plans
   double acceptance_ = 1.0;     // as seen lately
   double counted_[COUNTS] = {};
 };

@@ -27,8 +27,8 @@ class Cells {
   const double *x(int place) const { return x_.data() + 3 * static_cast<std::size_t>(place); }
   int species(int place) const { return species_[place]; }
 
-  /* visit(place, square of the distance) for all that contribute, closer than the cutoff. */
-  template <class Visit> void near(const double *at, double cutoff, Visit &&visit) const;
+  /* Adds the places of all that contribute and are closer than the cutoff. */
+  void find_near(const double *at, double cutoff, std::vector<int> &near) const;
 
  private:
   static constexpr int NOTHING = -2;    // species of a place that is no longer in use
@@ -45,36 +45,5 @@ class Cells {
   std::vector<double> x_;
   std::vector<int> species_;
 };
-
-inline int Cells::index(int c, double x) const
-{
-  const double at = (x - low_[c]) * per_length_[c];
-  if (!(at > 0.0)) return 0;
-  return at >= n_cells_[c] ? n_cells_[c] - 1 : static_cast<int>(at);
-}
-
-template <class Visit> void Cells::near(const double *at, double cutoff, Visit &&visit) const
-{
-  const double cutoff2 = cutoff * cutoff;
-  int begin[3], end[3];
-  for (int c = 0; c < 3; c++) {
-    begin[c] = index(c, at[c] - cutoff);
-    end[c] = index(c, at[c] + cutoff);
-  }
-  const auto look = [&](int place) {
-    const double square = square_distance(at, x(place));
-    if (square < cutoff2 && species_[place] >= 0) visit(place, square);
-  };
-  for (int k = begin[2]; k <= end[2]; k++)
-    for (int j = begin[1]; j <= end[1]; j++) {
-      const int row = (k * n_cells_[1] + j) * n_cells_[0];
-      for (int place = first_[row + begin[0]]; place < first_[row + end[0] + 1]; place++)
-        look(place);
-      if (added() > 0)
-        for (int cell = row + begin[0]; cell <= row + end[0]; cell++)
-          for (int place = added_[cell]; place >= 0; place = before_[place - n_sorted_])
-            look(place);
-    }
-}
 
 }    // namespace mliap_local

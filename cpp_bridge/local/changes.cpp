@@ -332,9 +332,9 @@ Changes::Answer Changes::describe(const Points &points, double cutoff, double ov
     come[p] = part_[p].come_points;
     for (const int place : part_[p].gone) gone[p].push_back(part_[p].settled.at(place));
   }
-  const auto near = [&](int p, const double *at, auto &&visit) {
+  const auto near = [&](int p, const Point &point, auto &&visit) {
     const Compared &part = part_[p];
-    part.settled.find_near(at, cutoff, near_);
+    part.settled.find_near(point.x, cutoff, near_);
     for (const int place : near_)
       if (!std::binary_search(part.gone.begin(), part.gone.end(), place))
         visit(part.settled.x(place), *part.settled.species(place), part.settled.row(place));

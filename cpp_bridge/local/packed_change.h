@@ -44,9 +44,9 @@ class PackedChange {
   void add_changed_row(int row, int species);
   bool has_rows() const { return !rows_.empty(); }
 
-  /* All edges of points that come and go. `near(part, at, visit)` calls visit(x, species, row) for
-     every settled point of this part within the cutoff of a place that does not go itself. True
-     if one that comes is closer to one of them than `overlap`. */
+  /* All edges of points that come and go. `near(part, point, visit)` calls visit(x, species, row) for
+     every settled point of this part within the cutoff of one of these points that does not go
+     itself. True if one that comes is closer to one of them than `overlap`. */
   template <class Near>
   bool add_edges(const std::vector<Point> (&come)[PARTS], const std::vector<Point> (&gone)[PARTS],
                  double cutoff, double overlap, Near &&near);
@@ -104,7 +104,7 @@ bool PackedChange::add_edges(const std::vector<Point> (&come)[PARTS],
       const int receiver = static_cast<int>(c);    // own: changed rows come first, in this order
       for (int q = 0; q < PARTS; q++) {
         if (p == GHOSTS && q == GHOSTS) continue;    // no row here receives from either
-        near(static_cast<Part>(q), point.x, [&](const double *x, int species, int row) {
+        near(static_cast<Part>(q), point, [&](const double *x, int species, int row) {
           if (square_distance(x, point.x) < overlap * overlap) too_close = true;
           if (p == OWN) add_edge(receiver, point.x, species, x);
           if (q == OWN) add_edge(place_of_row(row, species), x, point.species, point.x);
@@ -118,7 +118,7 @@ bool PackedChange::add_edges(const std::vector<Point> (&come)[PARTS],
   n_edges_ = static_cast<int>(edges_.size()) / EDGE;
   for (int p = 0; p < PARTS; p++)
     for (const Point &point : gone[p])
-      near(OWN, point.x, [&](const double *x, int species, int row) {
+      near(OWN, point, [&](const double *x, int species, int row) {
         add_edge(place_of_row(row, species), x, point.species, point.x);
       });
   return too_close;

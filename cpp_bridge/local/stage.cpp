@@ -61,7 +61,6 @@ void Stage::begin(const Points &points, const Surroundings &around)
   for (const int place : place_of_) row_[place] = UNKNOWN;
   cache_rows_.assign(0);
   settled_ = -1;
-  n_known_ = 0;
   energy_ = squares_ = 0.0;
   accepted_ = 0;
   proposal_ = Proposal();
@@ -109,27 +108,28 @@ template <class Visit> void Stage::images(const double *x, Visit &&visit) const
 int Stage::place_at(const double *x, int species) const
 {
   int found = -1;
-  double closest = 1.0;
-  cells_.near(x, SAME_PLACE * evaluator_.cutoff, [&](int place, double square) {
-    if (row_[place] != GHOST || cells_.species(place) != species) return;
-    if (found < 0 || square < closest) {
+  near_.clear();
+  cells_.find_near(x, SAME_PLACE * evaluator_.cutoff, near_);
+  for (const int place : near_) {
+    if (row_[place] != GHOST || cells_.species(place) != species) continue;
+    if (found < 0 || square_distance(x, cells_.x(place)) < square_distance(x, cells_.x(found)))
       found = place;
-      closest = square;
-    }
-  });
+  }
   return found;
 }
 
 /* --- a proposal -------------------------------------------------------------------------------- */
 
 /* Settled places near to a place, but for those that go. */
-template <class Visit>
-void Stage::near_kept(const Proposal &proposal, const double *at, Visit &&visit) const
+void Stage::find_kept(const Proposal &proposal, const double *at, double cutoff,
+                      std::vector<int> &near) const
 {
-  cells_.near(at, evaluator_.cutoff, [&](int place, double square) {
-    if (std::find(proposal.gone.begin(), proposal.gone.end(), place) == proposal.gone.end())
-      visit(place, square);
-  });
+  near.clear();
+  cells_.find_near(at, cutoff, near);
+  for (const int gone : proposal.gone) {
+    const auto found = std::find(near.begin(), near.end(), gone);
+    if (found != near.end()) near.erase(found);
+  }
 }
 
 /* Who goes and comes here, images included. */
@@ -147,9 +147,9 @@ bool Stage::describe(const std::vector<TrialAtom> &gone, const std::vector<Trial
         proposal.leave[own ? OWN : GHOSTS].push_back({{x[0], x[1], x[2]}, atom.species, -1});
         return;
       }
-      bool missed = false;    // beyond LAMMPS's ghosts an image is missed by nobody
-      cells_.near(x, evaluator_.cutoff, [&](int p, double) { missed |= row_[p] != GHOST; });
-      if (missed) good = false;
+      near_.clear();    // beyond LAMMPS's ghosts an image is missed by nobody
+      cells_.find_near(x, evaluator_.cutoff, near_);
+      for (const int p : near_) good = good && row_[p] == GHOST;
     });
   if (!good)
     failure_ = "expected a ghost for each periodic image near an atom, got none for one that a "
@@ -164,17 +164,26 @@ bool Stage::describe(const std::vector<TrialAtom> &gone, const std::vector<Trial
   return good;
 }
 
-void Stage::find_touched(Proposal &proposal) const
+void Stage::find_near(Proposal &proposal) const
 {
-  const auto look = [&](const std::vector<Point> (&points)[PARTS]) {
-    for (const std::vector<Point> &part : points)
-      for (const Point &point : part)
-        near_kept(proposal, point.x, [&](int place, double) {
+  const auto look = [&](const std::vector<Point> (&points)[PARTS],
+                        std::vector<std::vector<int>> (&near)[PARTS]) {
+    for (int part = 0; part < PARTS; part++) {
+      near[part].resize(points[part].size());
+      for (std::size_t k = 0; k < points[part].size(); k++) {
+        std::vector<int> &found = near[part][k];
+        find_kept(proposal, points[part][k].x, evaluator_.cutoff, found);
+        if (part == GHOSTS)
+          found.erase(std::remove_if(found.begin(), found.end(),
+                                     [&](int place) { return row_[place] == GHOST; }),
+                      found.end());
+        for (const int place : found)
           if (row_[place] != GHOST) proposal.touched.push_back(place);
-        });
+      }
+    }
   };
-  look(proposal.leave);
-  look(proposal.come);
+  look(proposal.leave, proposal.near_leave);
+  look(proposal.come, proposal.near_come);
   std::sort(proposal.touched.begin(), proposal.touched.end());
   proposal.touched.erase(std::unique(proposal.touched.begin(), proposal.touched.end()),
                          proposal.touched.end());
@@ -216,65 +225,58 @@ bool Stage::fill(std::vector<int> places)
     squares_ += result.squares;
     compilations_ = result.compilations;
     filled_ += static_cast<long>(part.size());
-    n_known_ += static_cast<int>(part.size());
   }
   return true;
 }
 
 /* Neighbours of these places side by side, in the present state or in a proposed one, whose own
-   atoms that come follow. */
+   atoms that come follow. Laid out as wide as the last time; again if that was too narrow. */
 void Stage::collect_places(const std::vector<int> &places, const Proposal *proposal)
 {
-  static thread_local std::vector<double> found;    // species, r_ij
-  static thread_local std::vector<std::size_t> first;
-  constexpr std::size_t FOUND = 4;
-  found.clear();
-  first.assign(1, 0);
-  std::size_t width = 1;
-  const auto add = [&](const double *at, const double *x, int species) {
-    found.insert(found.end(),
-                 {static_cast<double>(species), x[0] - at[0], x[1] - at[1], x[2] - at[2]});
-  };
-  const auto end_row = [&]() {
-    width = std::max(width, found.size() / FOUND - first.back());
-    first.push_back(found.size() / FOUND);
-  };
-  const auto add_come = [&](const double *at, const Point *self) {
-    for (const std::vector<Point> &part : proposal->come)
-      for (const Point &point : part)
-        if (&point != self && square_distance(at, point.x) < evaluator_.cutoff * evaluator_.cutoff)
-          add(at, point.x, point.species);
-  };
-  for (const int place : places) {
-    const double *at = cells_.x(place);
-    const auto visit = [&](int other, double) {
-      if (other != place) add(at, cells_.x(other), cells_.species(other));
-    };
-    if (proposal) {
-      near_kept(*proposal, at, visit);
-      add_come(at, nullptr);
-    } else {
-      cells_.near(at, evaluator_.cutoff, visit);
+  const std::size_t n_come = proposal ? proposal->come[OWN].size() : 0;
+  const std::size_t n_rows = places.size() + n_come;
+  int widest = 0;
+  rows_.width = std::max(rows_.width, 1);
+  do {
+    rows_.width = std::max(rows_.width, widest);
+    rows_.neighbour_species.resize(n_rows * rows_.width);
+    rows_.r_ij.resize(3 * n_rows * rows_.width);
+    widest = 0;
+    for (std::size_t row = 0; row < n_rows; row++) {
+      int *species = &rows_.neighbour_species[row * rows_.width];
+      double *r_ij = &rows_.r_ij[3 * row * rows_.width];
+      int count = 0;
+      const auto add = [&](const double *at, const double *x, int kind) {
+        if (count < rows_.width) {
+          species[count] = kind;
+          for (int c = 0; c < 3; c++) r_ij[3 * count + c] = x[c] - at[c];
+        }
+        count++;
+      };
+      const bool comes = row >= places.size();
+      const int place = comes ? -1 : places[row];
+      const Point *self = comes ? &proposal->come[OWN][row - places.size()] : nullptr;
+      const double *at = comes ? self->x : cells_.x(place);
+      if (proposal) {
+        find_kept(*proposal, at, evaluator_.cutoff, near_);
+        for (const std::vector<Point> &part : proposal->come)
+          for (const Point &point : part)
+            if (&point != self &&
+                square_distance(at, point.x) < evaluator_.cutoff * evaluator_.cutoff)
+              add(at, point.x, point.species);
+      } else {
+        near_.clear();
+        cells_.find_near(at, evaluator_.cutoff, near_);
+      }
+      for (const int other : near_)
+        if (other != place) add(at, cells_.x(other), cells_.species(other));
+      for (int k = count; k < rows_.width; k++) {
+        species[k] = -1;
+        std::fill_n(r_ij + 3 * k, 3, 0.0);
+      }
+      widest = std::max(widest, count);
     }
-    end_row();
-  }
-  if (proposal)
-    for (const Point &point : proposal->come[OWN]) {
-      near_kept(*proposal, point.x, [&](int other, double) {
-        add(point.x, cells_.x(other), cells_.species(other));
-      });
-      add_come(point.x, &point);
-      end_row();
-    }
-  const std::size_t n_rows = first.size() - 1;
-  rows_.width = static_cast<int>(width);
-  rows_.neighbour_species.assign(n_rows * width, -1);
-  rows_.r_ij.assign(3 * n_rows * width, 0.0);
-  for (std::size_t row = 0; row < n_rows; row++)
-    for (std::size_t k = first[row], to = row * width; k < first[row + 1]; k++, to++) {
-      rows_.neighbour_species[to] = static_cast<int>(found[FOUND * k]);
-      std::copy_n(&found[FOUND * k + 1], 3, &rows_.r_ij[3 * to]);
-    }
+  } while (widest > rows_.width);
 }
 
 /* The proposal in the words of the contract, in packed_. False if something overlaps. */
@@ -291,13 +293,22 @@ bool Stage::pack(Proposal &proposal, double overlap)
   }
   for (std::size_t g = proposal.rows.from_gone; g < proposal.rows.gone.size(); g++)
     packed_.add_changed_row(proposal.rows.gone[g], -1);
+  const auto near_of = [&](const Point &point) -> const std::vector<int> & {
+    for (int part = 0; part < PARTS; part++) {
+      const auto &come = proposal.come[part], &leave = proposal.leave[part];
+      if (&point >= come.data() && &point < come.data() + come.size())
+        return proposal.near_come[part][&point - come.data()];
+      if (&point >= leave.data() && &point < leave.data() + leave.size())
+        return proposal.near_leave[part][&point - leave.data()];
+    }
+    return near_;    // it is one of them
+  };
   return !packed_.add_edges(
       proposal.come, proposal.leave, evaluator_.cutoff, overlap,
-      [&](int part, const double *at, auto &&visit) {
-        near_kept(proposal, at, [&](int place, double) {
+      [&](int part, const Point &point, auto &&visit) {
+        for (const int place : near_of(point))
           if ((row_[place] == GHOST) == (part == GHOSTS))
             visit(cells_.x(place), cells_.species(place), row_[place]);
-        });
       });
 }
 
@@ -312,7 +323,7 @@ Stage::Answer Stage::propose(const std::vector<TrialAtom> &gone,
   failure_.clear();
   if (cells_.added() > MANY_ADDED + n_own_ / PART_ADDED) compact();
   if (!describe(gone, come, proposal_)) return Answer::failed;
-  find_touched(proposal_);
+  find_near(proposal_);
   std::vector<int> needed = proposal_.touched;
   for (const int place : proposal_.gone)
     if (row_[place] != GHOST) needed.push_back(place);
@@ -395,8 +406,6 @@ void Stage::accept()
       }
     }
   accepted_++;
-  n_known_ += static_cast<int>(proposal_.come[OWN].size()) -
-      static_cast<int>(proposal_.leave[OWN].size());
   if (proposal_.cached) {
     cache_rows_.settle(proposal_.rows);
     settled_ = 1;
@@ -406,8 +415,7 @@ void Stage::accept()
     for (const int place : place_of_) row_[place] = UNKNOWN;
     cache_rows_.assign(0);
     settled_ = -1;
-    n_known_ = 0;
-    energy_ = 0.0;
+      energy_ = 0.0;
   }
   proposal_ = Proposal();
 }
@@ -440,7 +448,7 @@ bool Stage::describe_each(const std::vector<Trial> &trials, std::vector<Proposal
   proposals.resize(trials.size());
   for (std::size_t t = 0; t < trials.size(); t++) {
     if (!describe(trials[t].gone, trials[t].come, proposals[t])) return false;
-    find_touched(proposals[t]);
+    find_near(proposals[t]);
   }
   return fill_around(proposals);
 }
@@ -504,9 +512,12 @@ bool Stage::propose_each(std::vector<Trial> &trials, double overlap)
 double Stage::close_pairs(double distance) const
 {
   double pairs = 0.0;
-  for (const int place : place_of_)
-    if (cells_.species(place) >= 0)
-      cells_.near(cells_.x(place), distance, [&](int other, double) { pairs += other != place; });
+  for (const int place : place_of_) {
+    if (cells_.species(place) < 0) continue;
+    near_.clear();
+    cells_.find_near(cells_.x(place), distance, near_);
+    pairs += static_cast<double>(near_.size()) - 1.0;    // itself
+  }
   return pairs;
 }
 
@@ -518,9 +529,8 @@ double Stage::close_to(const Proposal &proposal, const std::vector<Point> (&poin
   const double distance2 = distance * distance;
   for (int part = 0; part < PARTS; part++)
     for (const Point &point : points[part]) {
-      near_kept(proposal, point.x, [&](int place, double square) {
-        if (square < distance2) pairs += (part == OWN) + (row_[place] != GHOST);
-      });
+      find_kept(proposal, point.x, distance, near_);
+      for (const int place : near_) pairs += (part == OWN) + (row_[place] != GHOST);
       if (part == OWN)
         for (const std::vector<Point> &others : points)
           for (const Point &other : others)
@@ -541,7 +551,7 @@ void Stage::collect(int begin, int end, Rows &rows, std::vector<int> &species)
   species.clear();
   for (const int place : places) species.push_back(std::max(-1, cells_.species(place)));
   collect_places(places, nullptr);
-  std::swap(rows, rows_);
+  rows = rows_;
 }
 
 std::vector<int> Stage::known() const

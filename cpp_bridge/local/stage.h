@@ -82,8 +82,6 @@ class Stage {
   bool propose_each(std::vector<Trial> &trials, double overlap);
   /* Fills the rows that these will touch, in one call. */
   bool prepare(const std::vector<Trial> &trials);
-  /* Are all rows known, so that there is nothing to prepare? */
-  bool is_known() const { return settled_ >= 0 && n_known_ >= n_own_; }
 
   /* Own points with others that are closer than this: pairs of two own points count twice. */
   double close_pairs(double distance) const;
@@ -112,6 +110,8 @@ class Stage {
     std::vector<int> gone;             // places
     std::vector<Point> leave[PARTS];   // the points that are there
     std::vector<Point> come[PARTS];    // own ones with their rows
+    /* Settled places near to each of these that stay, those of ghosts for own points only. */
+    std::vector<std::vector<int>> near_leave[PARTS], near_come[PARTS];
     std::vector<int> index;            // that own ones will have
     std::vector<int> touched;          // own places that stay and are near any of these
     CacheRows::Proposal rows;
@@ -120,11 +120,11 @@ class Stage {
 
   void compact();
   template <class Visit> void images(const double *x, Visit &&visit) const;
-  template <class Visit> void near_kept(const Proposal &, const double *at, Visit &&visit) const;
+  void find_kept(const Proposal &, const double *at, double cutoff, std::vector<int> &near) const;
   int place_at(const double *x, int species) const;
   bool describe(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come,
                 Proposal &proposal);
-  void find_touched(Proposal &) const;
+  void find_near(Proposal &) const;
   int cache_size(int rows) const;
   bool fill(std::vector<int> places);
   void collect_places(const std::vector<int> &places, const Proposal *proposal);
@@ -140,7 +140,7 @@ class Stage {
   Cells cells_;
   std::vector<int> row_;        // of each place
   std::vector<int> place_of_;   // own atom -> place
-  int n_own_ = -1, n_known_ = 0;    // points, and those with rows; n_known_ never too large
+  int n_own_ = -1;
   CacheRows cache_rows_;
   int settled_ = -1;            // for the next call: see bridge.h
   double energy_ = 0.0, difference_ = 0.0, proposed_energy_ = 0.0, squares_ = 0.0;
@@ -151,6 +151,7 @@ class Stage {
   PackedTogether together_;
   std::vector<double> atom_energy_, settled_energy_;
   Rows rows_;
+  mutable std::vector<int> near_;
   std::vector<int> rows_species_, rows_row_;
   std::string failure_;
 };

@@ -288,8 +288,14 @@ def _named(model_file: str) -> Iterator[None]:
 
 
 def _padded(array: np.ndarray, shape: tuple[int, ...], fill: Any, dtype: Any) -> np.ndarray:
-    out = np.full(shape, fill, dtype)
-    out[tuple(slice(size) for size in array.shape)] = array
+    """The array in the corner of a larger one; where nothing is, `fill`."""
+    out = np.empty(shape, dtype)
+    inside: tuple[slice, ...] = ()
+    for size, room in zip(array.shape, shape, strict=True):
+        if size < room:
+            out[(*inside, slice(size, None))] = fill
+        inside = (*inside, slice(size))
+    out[inside] = array
     return out
 
 
