@@ -68,7 +68,8 @@ def layouts(n_atoms: int, precision: str):
         readout,
         LocalMLIAPCache(None, np.zeros((0, 0))),
     )
-    capacity = padding.row_capacity(n_atoms, NEIGHBOURS)
+    block = padding.block_rows(NEIGHBOURS, 64)
+    capacity = padding.row_capacity(n_atoms, block)
 
     def padded(array, fill):
         out = np.full((capacity, *array.shape[1:]), fill, array.dtype)
@@ -81,7 +82,7 @@ def layouts(n_atoms: int, precision: str):
         padded(species[:, 0], -1),
         padded(species, -1),
         padded(r_ij, 0),
-        block=padding.block_rows(NEIGHBOURS),
+        block=block,
     )
 
     @jax.jit

@@ -61,6 +61,7 @@ class LocalMLIAPCalculator(Calculator):
         super().__init__(**keywords)
         jax.config.update("jax_enable_x64", True)
         self._unit, self._elements, self._differentiable = 1.0, None, True
+        self._edges_last = False
         if not isinstance(model, LocalMLIAPData):
             file = read_model(model)
             if file.metadata.units not in _ENERGY_UNITS:
@@ -70,6 +71,7 @@ class LocalMLIAPCalculator(Calculator):
                 )
             self._unit = _ENERGY_UNITS[file.metadata.units]
             self._elements, self._differentiable = file.metadata.elements, file.vjp_order >= 1
+            self._edges_last = bool(file.edges_last)
             model = LocalMLIAPData.from_zip_file(model, n_atoms=1)
         self._model = model
         self._cutoff = float(np.asarray(model.cutoff.data)[0])
@@ -122,7 +124,9 @@ class LocalMLIAPCalculator(Calculator):
         count = np.bincount(i, minlength=n)
         place = np.arange(len(i)) - np.repeat(np.cumsum(count) - count, count)
         self._width = padding.width_capacity(int(count.max(initial=0)), self._width)
-        self._rows = padding.row_capacity(n, self._width, self._rows)
+        message_width = self._model.cache.msg_sum.shape[1]
+        block = padding.block_rows(self._width, message_width, jax.default_backend())
+        self._rows = padding.row_capacity(n, block, self._rows)
         species = np.full(self._rows, -1, np.int32)
         neighbour_species = np.full((self._rows, self._width), -1, np.int32)
         r_ij = np.zeros((self._rows, self._width, 3), self._dtype)
@@ -136,7 +140,8 @@ class LocalMLIAPCalculator(Calculator):
             species=species,
             neighbour_species=neighbour_species,
             r_ij=r_ij,
-            block=padding.block_rows(self._width),
+            block=block,
+            edges_last=self._edges_last,
         )
         return rows, place
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mliap_local.core import padding
 from mliap_local.core.compiling import few_rows
 from mliap_local.core.lens import IDENTITY_LENS
 from mliap_local.core.table import Table
@@ -81,7 +82,8 @@ class Kernels:
         self.overlap = float(metadata.overlap or 0.0)
         masses = metadata.masses or {}
         self.masses = [float(masses.get(element, 0.0)) for element in elements]
-        self.differentiable = model.vjp_order >= 1
+        self.differentiable, self.edges_last = model.vjp_order >= 1, bool(model.edges_last)
+        self._message_width = model.message_width
         self.rounding = ROUNDING[metadata.precision]
         self._large_sum = LARGE_SUM[metadata.precision]
         self.dtype = np.float32 if metadata.precision == "32bit" else np.float64
@@ -122,6 +124,10 @@ class Kernels:
             f"units {metadata.units}, {self.device.platform}, jax {jax.__version__}"
             + (f"; {metadata.jumps}" if metadata.jumps else "")
         )
+
+    def block_rows(self, width: int) -> int:
+        """Rows of so many neighbours that are evaluated at once."""
+        return padding.block_rows(width, self._message_width, self.device.platform)
 
     def _input(self, edges: Any, cache: LocalMLIAPCache | None = None) -> LocalMLIAPInput:
         config = self._model if cache is None else dataclasses.replace(self._model, cache=cache)

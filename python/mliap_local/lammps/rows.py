@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from mliap_local.core.table import AnyArray
-from mliap_local.local import AtomTerms, LocalMLIAPData, RowChange, messages
+from mliap_local.local import AtomTerms, LocalMLIAPData, RowChange
 
 
 class _Block(NamedTuple):
@@ -40,6 +40,8 @@ class NeighbourRows:
     neighbour_species: shape (capacity, width), -1 where there is no neighbour.
     r_ij: shape (capacity, width, 3).
     block: rows evaluated at once; divides the capacity.
+    edges_last: the model computes with edges as the last axis: their gradient is a fifth to a third
+        faster if it is asked for in that layout; energies alone are not.
     """
 
     numbers: tuple[int, ...] = dataclasses.field(metadata={"static": True})
@@ -48,11 +50,12 @@ class NeighbourRows:
     neighbour_species: AnyArray
     r_ij: AnyArray
     block: int = dataclasses.field(metadata={"static": True})
+    edges_last: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def terms(self, config: LocalMLIAPData) -> AtomTerms:
         """Message sums and energies of all rows."""
         table = config.init_function(jnp.array(self.numbers))
-        sums, energies = self._evaluate(lambda block: _block_terms(config, table, block))
+        sums, energies = self._evaluate(lambda block: _block_terms(config, table, block, False))
         return self._terms(sums, energies)
 
     def terms_and_gradient(self, config: LocalMLIAPData) -> tuple[AtomTerms, Array]:
@@ -63,7 +66,8 @@ class NeighbourRows:
         table = config.init_function(jnp.array(self.numbers))
 
         def energy(r_ij: Array, block: _Block) -> tuple[Array, tuple[Array, Array]]:
-            sums, energies = _block_terms(config, table, block._replace(r_ij=r_ij))
+            block = block._replace(r_ij=r_ij)
+            sums, energies = _block_terms(config, table, block, self.edges_last)
             return jnp.sum(energies), (sums, energies)
 
         def one(block: _Block) -> tuple[Array, Array, Array]:
@@ -103,21 +107,34 @@ class NeighbourRows:
         return AtomTerms(None, sums, energies, jnp.where(self.species >= 0, 0, 1), 1)
 
 
-def _block_terms(config: LocalMLIAPData, table: Array, block: _Block) -> tuple[Array, Array]:
-    """Message sums (b, m) and energies (b,) of one block."""
+def _block_terms(
+    config: LocalMLIAPData, table: Array, block: _Block, edges_last: bool
+) -> tuple[Array, Array]:
+    """Message sums (b, m) and energies (b,) of one block.
+
+    As `mliap_local.local.messages` does it, but components lie apart, so that the processor's
+    vectors lie along edges.
+    """
     rows, width = block.neighbour_species.shape
     h_i = table[jnp.maximum(block.species, 0)]  # -> [b, d]
     h_j = table[jnp.maximum(block.neighbour_species, 0)]  # -> [b, w, d]
-    present = (block.neighbour_species >= 0) & (block.species >= 0)[:, None]
-    m_ij = messages(
-        config,
+    cutoff = jnp.asarray(config.cutoff.data[0], block.r_ij.dtype)
+    x, y, z = block.r_ij.reshape(rows * width, 3).T
+    present = ((block.neighbour_species >= 0) & (block.species >= 0)[:, None]).reshape(-1)
+    present &= x * x + y * y + z * z < cutoff * cutoff
+    # what is padding is shown a vector on the cutoff's sphere
+    r_ij = jnp.stack([jnp.where(present, a, b) for a, b in ((x, cutoff), (y, 0), (z, 0))])
+    # in memory once: what is fused is computed again in each use
+    r_ij = jax.lax.optimization_barrier(r_ij)
+    m_ij = config.edge_function(
         jnp.broadcast_to(h_i[:, None], h_j.shape).reshape(rows * width, -1),
         h_j.reshape(rows * width, -1),
-        block.r_ij.reshape(rows * width, 3),
-        present.reshape(rows * width),
-        config.cutoff.data[0],
+        r_ij.T,
     )
-    sums = m_ij.reshape(rows, width, -1).sum(axis=1)  # -> [b, m]
+    if edges_last:  # undoes the model's transposition
+        sums = jnp.where(present, m_ij.T, 0).reshape(-1, rows, width).sum(axis=2).T
+    else:
+        sums = jnp.where(present[:, None], m_ij, 0).reshape(rows, width, -1).sum(axis=1)
     energies = jnp.where(block.species >= 0, config.readout_function(h_i, sums), 0)
     return sums, energies
 

@@ -6,6 +6,7 @@ calls the kernels of `mliap_local.local` and remembers. It knows no LAMMPS and n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from mliap_local.model_file.errors import failure_text, printable
 
 FEW_ROWS = 128
 """Rows that are filled by one thread: handing them to another takes as long as evaluating some."""
+
+_ALIGNMENT = 64  # bytes; XLA's for buffers on a CPU
 
 
 class Session:
@@ -89,8 +92,9 @@ class Session:
         """
         n, width = neighbour_species.shape
         self._width = padding.width_capacity(width, self._width)
-        share = padding.rows_per_thread(n, self._width, self._threads)
-        self._rows = padding.row_capacity(share, self._width, self._rows)
+        block = self._kernels.block_rows(self._width)
+        share = padding.rows_per_thread(n, block, self._threads)
+        self._rows = padding.row_capacity(share, block, self._rows)
         kernel = self._energy if edge_gradient is None else self._forces
         compiled = self._count((edge_gradient is None, self._rows, self._width))
 
@@ -143,10 +147,11 @@ class Session:
             self._proposal = None
             n, width = neighbour_species.shape
             self._fill_width = padding.width_capacity(width, self._fill_width)
+            block = self._kernels.block_rows(self._fill_width)
             share = n
             if self._threads > 1 and n >= FEW_ROWS * self._threads:
-                share = padding.rows_per_thread(n, self._fill_width, self._threads)
-            capacity = padding.fill_capacity(share, self._fill_width)
+                share = padding.rows_per_thread(n, block, self._threads)
+            capacity = padding.fill_capacity(share, block)
             compiled = self._count(
                 ("fill", capacity, self._fill_width, self._cache_rows, share < n)
             )
@@ -246,7 +251,8 @@ class Session:
             _padded(species, (capacity,), -1, np.int32),
             _padded(neighbour_species, (capacity, width), -1, np.int32),
             _padded(r_ij, (capacity, width, 3), 0, self._kernels.dtype),
-            block=padding.block_rows(width),
+            block=self._kernels.block_rows(width),
+            edges_last=self._kernels.edges_last,
         )
 
     def _count(self, shape: Any) -> bool:
@@ -288,14 +294,14 @@ def _named(model_file: str) -> Iterator[None]:
 
 
 def _padded(array: np.ndarray, shape: tuple[int, ...], fill: Any, dtype: Any) -> np.ndarray:
-    """The array in the corner of a larger one; where nothing is, `fill`."""
-    out = np.empty(shape, dtype)
-    inside: tuple[slice, ...] = ()
-    for size, room in zip(array.shape, shape, strict=True):
-        if size < room:
-            out[(*inside, slice(size, None))] = fill
-        inside = (*inside, slice(size))
-    out[inside] = array
+    """The array in the corner of a larger one, at an address that JAX takes without a copy."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    begin = -memory.ctypes.data % _ALIGNMENT
+    out = memory[begin : begin + size].view(dtype).reshape(shape)
+    out[tuple(slice(length) for length in array.shape)] = array
+    for axis, length in enumerate(array.shape):  # what is left of each axis
+        out[(*map(slice, array.shape[:axis]), slice(length, None))] = fill
     return out
 
 

@@ -104,6 +104,8 @@ class Model(NamedTuple):
     vjp_order: int
     embedding_width: int
     message_width: int
+    #: 1: the edge function ends in a transposition, it computes with edges as the last axis.
+    edges_last: int
 
 
 def read_model(
@@ -130,8 +132,8 @@ def _model(path, content: bytes, platform: str | None, trusted: bool) -> Model:
     require_x64(path, metadata.precision)
     if not trusted:
         vetting.vet(path, content, platform or export.default_export_platform())
-    functions, vjp_order, d, m = deserialise(path, members, metadata.precision, platform)
-    return Model(functions, metadata, vjp_order, d, m)
+    functions, *rest = deserialise(path, members, metadata.precision, platform)
+    return Model(functions, metadata, *rest)
 
 
 def check_model(path: str | PathLike) -> list[Check]:
@@ -282,7 +284,8 @@ def export_model(
     blobs = serialise(path, (init, edge, readout), precision, vjp_order, platforms)
     here = export.default_export_platform()
     can_run = here in platforms
-    functions, *rest = deserialise(path, blobs, precision, here if can_run else platforms[0])
+    here = here if can_run else platforms[0]
+    functions, *rest = deserialise(path, blobs, precision, here)
     if checks:
         if not can_run:  # the functions stand in for their export
             functions = casting(ModelFunctions(init, edge, readout), precision)

@@ -43,6 +43,9 @@ MOST_COLUMNS = {"embedding": 1 << 12, "message": 1 << 16}
 # describes: a Python callback, or LAPACK, which believes in any shapes.
 _SHAPE_ASSERTION = "custom_call @shape_assertion("
 
+# The last step of an edge function that computes with edges as the last axis.
+_TRANSPOSED = re.compile(r"(%\w+) = stablehlo\.transpose\b[^\n]*\n\s*return \1 : tensor<\?x\d+x")
+
 
 class PlatformError(ModelFileError):
     """A program that was exported for `platforms`, not for the one it shall run on."""
@@ -115,8 +118,9 @@ def serialise(
 
 def deserialise(
     path: Any, blobs: Mapping[str, bytes], precision: str, platform: str | None
-) -> tuple[ModelFunctions, int, int, int]:
-    """Return the functions, their order of derivatives, the widths of embedding and message.
+) -> tuple[ModelFunctions, int, int, int, int]:
+    """Return the functions, their order of derivatives, the widths of embedding and message, and
+    1 where the edge function ends in a transposition, else 0.
 
     Args:
       path: for messages.
@@ -135,7 +139,8 @@ def deserialise(
     orders = [_check_program(path, name, e) for name, e in zip(PROGRAMS, exports, strict=True)]
     functions = casting(ModelFunctions(*(exported.call for exported in exports)), precision)
     # Nobody differentiates with respect to atomic numbers.
-    return functions, min(orders[1:]), d, m
+    edges_last = int(_TRANSPOSED.search(edge.mlir_module()) is not None)
+    return functions, min(orders[1:]), d, m, edges_last
 
 
 def casting(functions: ModelFunctions, precision: str) -> ModelFunctions:

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from . import Converted, ModelFunctions
-from .eam import embedding_function, radial_functions
+from .eam import embedding_function, tabulated_edge
 from .places import embedding, place_of
 from .setfl import SetflTable, read_table
 from .text import find_potential
@@ -51,17 +51,7 @@ def adp(table: SetflTable) -> ModelFunctions:
     """
     if table.dipole is None or table.quadrupole is None:
         raise ValueError("expected a table with dipole and quadrupole functions")
-    node_init = embedding(table.elements)
-    tables = (table.density, table.pair, table.dipole, table.quadrupole)
-    look_up = radial_functions(table, *tables)
     embedding_energy = embedding_function(table)
-
-    def edge(h_i, h_j, r_ij):
-        valid, r, (density, pair, dipole, quadrupole) = look_up(h_i, h_j, r_ij)
-        x, y, z = r_ij.T
-        columns = [density, 0.5 * pair / r, dipole * x, dipole * y, dipole * z]
-        columns += [quadrupole * a for a in (x * x, y * y, z * z, x * y, x * z, y * z)]
-        return jnp.where(valid[:, None], jnp.stack(columns, axis=-1), 0)  # -> [e, 11]
 
     def readout(h, messages):
         i = place_of(h)
@@ -72,4 +62,4 @@ def adp(table: SetflTable) -> ModelFunctions:
         energy = embedding_energy(i, messages[:, 0]) + messages[:, 1]
         return jnp.where(i >= 0, energy + angular - trace * trace / 6, 0)  # -> [n]
 
-    return ModelFunctions(node_init, edge, readout)
+    return ModelFunctions(embedding(table.elements), tabulated_edge(table), readout)

@@ -13,16 +13,25 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from . import Converted, ModelFunctions, element_positions
-from .places import embedding, place_of
+from .places import embedding, kept, place_of
 from .setfl import FORMATS, FuncflTable, SetflTable, cubics, read_table
 from .text import PotentialFileError, find_potential
 
 # Hartree in eV times Bohr radius in Angstrom, as rounded by LAMMPS.
 _HARTREE_BOHR = 27.2 * 0.529
+
+# Columns of a message with dipole and quadrupole: of which table, times which two of 1, x, y, z.
+_TABLE = np.array([0, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3])
+_FIRST = np.array([0, 0, 1, 2, 3, 1, 2, 3, 1, 1, 2])
+_SECOND = np.array([0, 0, 0, 0, 0, 1, 2, 3, 2, 3, 3])
+# The derivative of its xy, xz and yz by x, y, z: two columns times two components.
+_XY, _YX = np.array([8, 8, 9]), np.array([1, 0, 0])
+_YZ, _ZY = np.array([9, 10, 10]), np.array([2, 2, 1])
 
 
 def add_arguments(parser):
@@ -133,58 +142,105 @@ def eam(table: SetflTable) -> ModelFunctions:
     the tables the result is LAMMPS's, to rounding; where it keeps energies constant, there and
     between the tables' last distance and the cutoff, its forces are not zero, and here they are.
     """
-    node_init = embedding(table.elements)
-    look_up = radial_functions(table, table.density, table.pair)
     embedding_energy = embedding_function(table)
-
-    def edge(h_i, h_j, r_ij):
-        valid, r, (density, pair) = look_up(h_i, h_j, r_ij)
-        columns = [density, 0.5 * pair / r]
-        return jnp.where(valid[:, None], jnp.stack(columns, axis=-1), 0)  # -> [e, 2]
 
     def readout(h, messages):
         i = place_of(h)
         energy = embedding_energy(i, messages[:, 0]) + messages[:, 1]
         return jnp.where(i >= 0, energy, 0)  # -> [n]
 
-    return ModelFunctions(node_init, edge, readout)
+    return ModelFunctions(embedding(table.elements), tabulated_edge(table), readout)
 
 
-def radial_functions(table: SetflTable, *tables: np.ndarray):
-    """Make `f(h_i, h_j, r_ij) -> (bool[e], float[e], [float[e], ...])`: is it a pair of the table's
-    elements at a distance, the distance (1 where it is none), and the value of each table there.
+def tabulated_edge(table: SetflTable):
+    """Make the edge function: density, half the pair's energy and, where the table has them, dipole
+    (3) and quadrupole (xx yy zz xy xz yz).
 
-    Args:
-      table: whose elements and spacing the tables have.
-      tables: `[n, n, n_r]`, of receiver and sender.
+    Edges are the last axis, and rows are products of rows that are looked up by number: XLA makes
+    loops without branches of that, which it does not of rows that are stacked. The adjoint is by
+    hand: JAX's own has three times as many passes over the edges.
     """
-    n = len(table.elements)
+    n, angular = len(table.elements), table.dipole is not None
+    all_tables = (table.density, table.pair, table.dipole, table.quadrupole)
+    tables = [values for values in all_tables if values is not None]
     # One row holds the cubics of a bin in all tables, so an edge needs one look-up only.
     radial = np.concatenate([cubics(values) for values in tables], axis=-1)
     n_bins = radial.shape[-2]
     radial = radial.reshape(-1, radial.shape[-1])  # -> [n * n * bins, 4 a table]
     inverse_delta_r = 1.0 / table.delta_r
 
-    def look_up(h_i, h_j, r_ij):
+    def geometry(h_i, h_j, vector):
+        """Is it a pair of the table's elements at a distance, that distance, the bin's row of
+        coefficients, and the place in the bin."""
         i, j = place_of(h_i), place_of(h_j)
-        square = jnp.sum(r_ij * r_ij, axis=-1)  # -> [e]
+        square = vector[0] * vector[0] + vector[1] * vector[1] + vector[2] * vector[2]
         # The square is replaced before its root and its inverse are taken, not only after: the
         # gradient of a branch that is not taken must be finite too.
         valid = (square > 0) & (i >= 0) & (j >= 0)
         r = jnp.sqrt(jnp.where(valid, square, 1))
         position = r * inverse_delta_r
         bin_ = jnp.minimum(position, n_bins - 1).astype(jnp.int32)
-        p = position - bin_
-        p = jnp.where(p > 1, 1, p)
-        row = jnp.where(valid, (i * n + j) * n_bins + bin_, 0)
-        c = jnp.asarray(radial, r_ij.dtype)[row]
-        values = [
-            ((c[:, k] * p + c[:, k + 1]) * p + c[:, k + 2]) * p + c[:, k + 3]
-            for k in range(0, c.shape[1], 4)
-        ]
-        return valid, r, values
+        return valid, r, jnp.where(valid, (i * n + j) * n_bins + bin_, 0), position - bin_
 
-    return look_up
+    def values(valid, r, row, p):
+        """Of each table, but half of z / r; 0 where it is no pair: [e] each."""
+        c, p = jnp.asarray(radial, r.dtype)[row], jnp.minimum(p, 1)
+        found = [
+            ((c[:, k] * p + c[:, k + 1]) * p + c[:, k + 2]) * p + c[:, k + 3]
+            for k in range(0, radial.shape[1], 4)
+        ]
+        found[1] = 0.5 * found[1] / r
+        return [jnp.where(valid, value, 0) for value in found]
+
+    def values_and_slopes(valid, r, row, p):
+        """The same, and their derivatives by r."""
+        found = values(valid, r, row, p)
+        c, inside = jnp.asarray(radial, r.dtype)[row], valid & (p <= 1)
+        slopes = [
+            jnp.where(inside, (3 * c[:, k] * p + 2 * c[:, k + 1]) * p + c[:, k + 2], 0)
+            * inverse_delta_r
+            for k in range(0, radial.shape[1], 4)
+        ]
+        slopes[1] = (0.5 * slopes[1] - found[1]) / r
+        return found, slopes
+
+    @jax.custom_vjp
+    def edge(h_i, h_j, r_ij):
+        vector = r_ij.T
+        place = geometry(h_i, h_j, vector)
+        found = jnp.stack(kept(jnp.any(place[0]), values, *place))
+        if not angular:
+            return found.T  # -> [e, 2]
+        ones = jnp.concatenate([jnp.ones_like(vector[:1]), vector])
+        return (found[_TABLE] * ones[_FIRST] * ones[_SECOND]).T  # -> [e, 11]
+
+    def forward(h_i, h_j, r_ij):
+        return edge(h_i, h_j, r_ij), (h_i, h_j, r_ij)
+
+    def pull(vector, r, values, slopes, of):
+        along = sum(a * b for a, b in zip(slopes, of, strict=False))
+        if not angular:
+            return along / r * vector
+        x, y, z = vector
+        along = of[0] * slopes[0] + of[1] * slopes[1]
+        along += slopes[2] * (of[2] * x + of[3] * y + of[4] * z)
+        turned = of[5] * x * x + of[6] * y * y + of[7] * z * z
+        turned += of[8] * x * y + of[9] * x * z + of[10] * y * z
+        gradient = (along + slopes[3] * turned) / r * vector
+        turned = 2 * of[5:8] * vector + of[_XY] * vector[_YX] + of[_YZ] * vector[_ZY]
+        return gradient + values[2] * of[2:5] + values[3] * turned
+
+    def backward(saved, cotangent):
+        h_i, h_j, r_ij = saved
+        vector = r_ij.T
+        place = geometry(h_i, h_j, vector)
+        near = jnp.any(place[0])
+        found = kept(near, values_and_slopes, *place)
+        gradient = kept(near, pull, vector, place[1], *found, cotangent.T)
+        return jnp.zeros_like(h_i), jnp.zeros_like(h_j), gradient.T
+
+    edge.defvjp(forward, backward)
+    return edge
 
 
 def embedding_function(table: SetflTable):

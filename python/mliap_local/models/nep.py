@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, atomic_numbers
-from .places import embedding, place_of
+from .places import embedding, kept, place_of
 from .text import Lines, PotentialFileError, find_potential, read_text
 
 # Of the format's own covalent radii, Angstrom, H to Pu: 4/3 of Pyykkö and Atsumi (2009).
@@ -431,7 +431,7 @@ def _edge(p):
     @jax.custom_vjp
     def edge(h_i, h_j, r_ij):
         place = geometry(h_i, h_j, r_ij)
-        return columns.message(*_kept(jnp.any(place[1] < p.cutoff), factors, *place))  # -> [e, m]
+        return columns.message(*kept(jnp.any(place[1] < p.cutoff), factors, *place))  # -> [e, m]
 
     def forward(h_i, h_j, r_ij):
         return edge(h_i, h_j, r_ij), (h_i, h_j, r_ij)
@@ -440,27 +440,18 @@ def _edge(p):
         h_i, h_j, r_ij = inputs
         pair, r, unit = geometry(h_i, h_j, r_ij)
         near = jnp.any(r < p.cutoff)
-        along, of_y = _kept(near, pull_factors, pair, r, unit, adjoint.T)
-        gradient = _kept(near, pull_vector, r, unit, along, of_y)
+        along, of_y = kept(near, pull_factors, pair, r, unit, adjoint.T)
+        gradient = kept(near, pull_vector, r, unit, along, of_y)
         return jnp.zeros_like(h_i), jnp.zeros_like(h_j), jnp.stack(gradient, axis=1)
 
     edge.defvjp(forward, backward)
     return edge
 
 
-def _kept(condition, function, *arguments):
-    """Return function(*arguments), or zeros where the condition does not hold.
-
-    What a branch returns is in memory, once: XLA fuses all else, and computes what is used by many
-    again in each use.
-    """
-
-    def zeros(*arguments):
-        return jax.tree.map(
-            lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, *arguments)
-        )
-
-    return jax.lax.cond(condition, function, zeros, *arguments)
+def _tanh(x):
+    """To rounding of 1: that of a library, which is exact near 0 too, is many times slower."""
+    decay = jnp.exp(-2 * jnp.abs(x))
+    return jnp.sign(x) * (1 - decay) / (1 + decay)
 
 
 def _stack(rows):
@@ -649,14 +640,14 @@ def _readout(p):
         place = jnp.maximum(i, 0)
         bias, last, shift = (jnp.asarray(a, h.dtype)[place] for a in (p.bias, p.last, p.shift))
         q, zbl = invariants(messages)
-        outputs = jnp.tanh(hidden(place, q) - bias)
+        outputs = _tanh(hidden(place, q) - bias)
         energy = jnp.sum(last * outputs, axis=1) - shift
         if p.zbl is not None:
             energy = energy + zbl
         return jnp.where(i >= 0, energy, 0)  # -> [n]
 
     @jax.custom_vjp
-    def kept(h, messages):
+    def differentiated(h, messages):
         return readout(h, messages)
 
     def forward(h, messages):
@@ -667,11 +658,11 @@ def _readout(p):
             return jax.vjp(lambda m: readout(h, m), messages)[1](adjoint)[0]
 
         h, messages = inputs
-        gradient = _kept(jnp.any(h[:, 0] >= 0), pull, h, messages, adjoint)
+        gradient = kept(jnp.any(h[:, 0] >= 0), pull, h, messages, adjoint)
         return jnp.zeros_like(h), gradient
 
-    kept.defvjp(forward, backward)
-    return kept
+    differentiated.defvjp(forward, backward)
+    return differentiated
 
 
 def _coupling(degrees, factor):

@@ -1,8 +1,10 @@
-"""Elements by their place in a list: the embedding of one column that most families share."""
+"""What families share: elements by their place in a list, an embedding of one column, and how
+intermediate results are kept."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -25,3 +27,18 @@ def embedding(elements: Iterable[str]) -> Callable[..., Any]:
 def place_of(h):
     """The places that an embedding says, `int32[n]`."""
     return jnp.round(h[:, 0]).astype(jnp.int32)
+
+
+def kept(condition, function, *arguments):
+    """Return function(*arguments), or zeros where the condition does not hold.
+
+    What a branch returns is in memory, once: XLA fuses all else, and computes what is used by many
+    again in each use.
+    """
+
+    def zeros(*arguments):
+        return jax.tree.map(
+            lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, *arguments)
+        )
+
+    return jax.lax.cond(condition, function, zeros, *arguments)
