@@ -18,7 +18,7 @@
 
 using namespace LAMMPS_NS;
 
-static constexpr char KEYWORDS[] = "ke, region, semi-grand, types, mu";
+static constexpr char KEYWORDS[] = "ke, region, semi-grand, types, mu, variance";
 
 FixAtomSwapMLIAPLocal::FixAtomSwapMLIAPLocal(LAMMPS *lmp, int narg, char **arg) :
     FixMonteCarlo(lmp, narg, arg), same_(1), own_(1)
@@ -57,6 +57,13 @@ void FixAtomSwapMLIAPLocal::options(int narg, char **arg)
     } else if (word == "types") {
       for (; k < narg && !isalpha(arg[k][0]); k++)
         types_.push_back(utils::expand_type_int(FLERR, arg[k], Atom::ATOM, lmp));
+    } else if (word == "variance") {
+      kappa_ = number(arg[k++]);
+      target_.assign(1, 1.0);
+      for (; k < narg && !isalpha(arg[k][0]); k++) {
+        target_.push_back(number(arg[k]));
+        target_[0] -= target_.back();
+      }
     } else {
       for (; k < narg && !isalpha(arg[k][0]); k++) mu_.push_back(number(arg[k]));
     }
@@ -72,6 +79,15 @@ void FixAtomSwapMLIAPLocal::options(int narg, char **arg)
     error->all(FLERR, "Fix atom/swap/mliap_local: expected two types and no mu, got {} and {}; for "
                       "others use semi-grand yes",
                types_.size(), mu_.size());
+  if (target_.empty()) return;
+  if (!semi_grand_ || target_.size() != types_.size() || kappa_ < 0.0 ||
+      std::any_of(target_.begin(), target_.end(), [](double c) { return c < 0.0 || c > 1.0; }))
+    error->all(FLERR,
+               "Fix atom/swap/mliap_local variance: expected semi-grand yes, kappa >= 0 and a "
+               "concentration from 0 to 1 for each type but the first, {} of them, with a sum of at "
+               "most 1",
+               types_.size() - 1);
+  size_vector = 2 + static_cast<int>(types_.size());
 }
 
 void FixAtomSwapMLIAPLocal::init()
@@ -135,6 +151,9 @@ void FixAtomSwapMLIAPLocal::trials()
 {
   if (semi_grand_) {
     find(any_, 0);
+    number_.assign(types_.size(), 0.0);
+    for (const int i : any_.own) number_[which(atom->type[i])]++;
+    sum(number_.data(), static_cast<int>(number_.size()));
     for (int k = 0; k < n_trials_; k++) change();
   } else {
     find(first_, types_[0]);
@@ -183,33 +202,50 @@ void FixAtomSwapMLIAPLocal::swap()
   }
 }
 
+int FixAtomSwapMLIAPLocal::which(int type) const
+{
+  return static_cast<int>(std::find(types_.begin(), types_.end(), type) - types_.begin());
+}
+
+/* What the logarithm of the weight gains if an atom of one type becomes one of another. Sadigh et
+   al., PRB 85, 184203 (2012), with the kappa of fix sgcmc. */
+double FixAtomSwapMLIAPLocal::constraint(int from, int to) const
+{
+  if (target_.empty()) return 0.0;
+  const auto excess = [&](int k) { return number_[k] - target_[k] * any_.all; };
+  return -kappa_ / any_.all * (2.0 + 2.0 * (excess(to) - excess(from)));
+}
+
 /* One atom becomes of another type, at the difference of their chemical potentials. */
 void FixAtomSwapMLIAPLocal::change()
 {
   if (any_.all == 0) return;
   const int i = pick(any_);
-  double told[6] = {}, mu = 0.0;
+  double told[8] = {}, weight = 0.0;    // its logarithm, without the energy
   int type = 0;
   if (i >= 0) {
-    std::size_t which = static_cast<std::size_t>(types_.size() * own_.uniform());
-    while (types_[which] == atom->type[i])
-      which = static_cast<std::size_t>(types_.size() * own_.uniform());
-    type = types_[which];
-    const auto now = std::find(types_.begin(), types_.end(), atom->type[i]) - types_.begin();
-    mu = mu_[which] - mu_[now];
+    const int now = which(atom->type[i]);
+    int next = now;
+    while (next == now) next = static_cast<int>(static_cast<double>(types_.size()) * own_.uniform());
+    type = types_[next];
+    weight = beta_ * (mu_[next] - mu_[now]) + constraint(now, next);
     std::copy_n(atom->x[i], 3, told);
     told[3] = species(atom->type[i]);
     told[4] = species(type);
+    told[5] = now;
+    told[6] = next;
   }
-  sum(told, 5);
+  sum(told, 7);
   const double energy =
       difference({{{told[0], told[1], told[2]}, static_cast<int>(told[3]), i}},
                  {{{told[0], told[1], told[2]}, static_cast<int>(told[4]), i}});
-  double accepted = i >= 0 && own_.uniform() < exp(beta_ * (mu - energy)) ? 1.0 : 0.0;
+  double accepted = i >= 0 && own_.uniform() < exp(weight - beta_ * energy) ? 1.0 : 0.0;
   sum(&accepted, 1);
   if (accepted == 0.0) return;
   accept();
   swapped_++;
+  number_[static_cast<int>(told[5])]--;
+  number_[static_cast<int>(told[6])]++;
   if (i >= 0) retype(i, type);
 }
 
@@ -217,7 +253,8 @@ void FixAtomSwapMLIAPLocal::change()
 
 double FixAtomSwapMLIAPLocal::compute_vector(int n)
 {
-  return n == 0 ? tried_ : swapped_;
+  if (n < 2) return n == 0 ? tried_ : swapped_;
+  return number_.empty() || any_.all == 0 ? 0.0 : number_[n - 2] / any_.all;
 }
 
 void FixAtomSwapMLIAPLocal::write_restart(FILE *file)

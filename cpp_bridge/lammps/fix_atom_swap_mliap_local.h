@@ -35,6 +35,8 @@ class FixAtomSwapMLIAPLocal : public FixMonteCarlo {
   void swap();
   void change();
   void retype(int i, int type);
+  int which(int type) const;
+  double constraint(int from, int to) const;
 
   int n_trials_;
   double beta_;
@@ -44,6 +46,10 @@ class FixAtomSwapMLIAPLocal : public FixMonteCarlo {
   class Region *region_ = nullptr;
   std::vector<int> types_;
   std::vector<double> mu_;    // of each of these types
+  /* Variance-constrained: the weight has a factor exp(-(kappa / N) sum (N_i - c_i N)^2). */
+  double kappa_ = 0.0;
+  std::vector<double> target_;    // c_i
+  std::vector<double> number_;    // N_i now, of all processes
   Atoms first_, second_, any_;
   double tried_ = 0.0, swapped_ = 0.0;
 };
