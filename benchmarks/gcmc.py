@@ -125,7 +125,7 @@ class Variant:
         session, times = self.session, []
         for _ in range(repetitions):
             start = time.perf_counter()
-            np.asarray(session._update(session._cache, *self.arguments)[1])
+            np.asarray(session._update(session._cache, *self.arguments).answer)
             times.append(time.perf_counter() - start)
         return statistics.median(times)
 
@@ -139,7 +139,7 @@ class Variant:
                 start = time.perf_counter()
                 result = function(*arguments, **keywords)
                 if name == "_update":
-                    np.asarray(result[1])
+                    np.asarray(result.answer)
                     trials += 1
                 seconds[name] += time.perf_counter() - start
                 return result

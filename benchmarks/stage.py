@@ -97,7 +97,7 @@ def bare_update(variant: Variant, repetitions: int = 200) -> float:
     times = []
     for _ in range(repetitions):
         start = time.perf_counter()
-        np.asarray(update(session._cache, *chosen)[1])
+        np.asarray(update(session._cache, *chosen).answer)
         times.append(time.perf_counter() - start)
     return statistics.median(times)
 

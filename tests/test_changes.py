@@ -1,5 +1,5 @@
-"""What changed between two calls, and what an atom's energy depends on: random walks against
-looking at all pairs."""
+"""What changed between two calls, what an atom's energy depends on, and what a trial changes: random
+walks against looking at all pairs."""
 
 import shutil
 import subprocess
@@ -38,3 +38,13 @@ def test_random_flips(tmp_path):
     """Every energy of an atom is that of all pairs, whatever the cache holds."""
     derived, whole, known = walk(tmp_path, "energies_walk", ["atomic_energies", "neighbours"], 1000)
     assert derived > 4000 and whole > 4000 and known > 20000
+
+
+def test_random_trials(tmp_path):
+    """Every difference of a stage, summed over processes, is that of all pairs, in all boxes; and
+    what no trial has touched is not evaluated."""
+    sources = ["stage", "cells", "packed_change", "point_list", "neighbours"]
+    counts = walk(tmp_path, "stage_walk", sources, 400)
+    proposed, accepted, overlap, none, unsound, failed, compacted, filled, asked, crossed = counts
+    assert proposed > 2500 and accepted > 1000 and overlap > 100 and none > 500 and asked > 200
+    assert unsound > 50 and failed > 4 and compacted > 1 and filled > 500 and crossed > 100

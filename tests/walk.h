@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <random>
 
@@ -17,10 +18,10 @@ static Word mixed(Word word)
   return word ^ (word >> 29);
 }
 
-/* On a fine grid vectors are exact. */
+/* On a fine grid vectors are exact but for the rounding of images. */
 static Word message(int sender, const double *r)
 {
   Word word = mixed(sender + 1);
-  for (int c = 0; c < 3; c++) word = mixed(word ^ static_cast<Word>(std::int64_t(r[c] * 64)));
+  for (int c = 0; c < 3; c++) word = mixed(word ^ static_cast<Word>(std::llround(r[c] * 64)));
   return word;
 }

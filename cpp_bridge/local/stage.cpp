@@ -105,13 +105,15 @@ template <class Visit> void Stage::images(const double *x, Visit &&visit) const
       }
 }
 
-int Stage::place_at(const double *x, int species) const
+/* A ghost that goes. Two alike at one point may both go, so each is found once. */
+int Stage::place_at(const Proposal &proposal, const double *x, int species) const
 {
   int found = -1;
   near_.clear();
   cells_.find_near(x, SAME_PLACE * evaluator_.cutoff, near_);
   for (const int place : near_) {
     if (row_[place] != GHOST || cells_.species(place) != species) continue;
+    if (std::find(proposal.gone.begin(), proposal.gone.end(), place) != proposal.gone.end()) continue;
     if (found < 0 || square_distance(x, cells_.x(place)) < square_distance(x, cells_.x(found)))
       found = place;
   }
@@ -141,7 +143,7 @@ bool Stage::describe(const std::vector<TrialAtom> &gone, const std::vector<Trial
   for (const TrialAtom &atom : gone)
     images(atom.x, [&](const double *x, bool home, bool) {
       const bool own = home && atom.own >= 0;
-      const int place = own ? place_of_[atom.own] : place_at(x, atom.species);
+      const int place = own ? place_of_[atom.own] : place_at(proposal, x, atom.species);
       if (place >= 0) {
         proposal.gone.push_back(place);
         proposal.leave[own ? OWN : GHOSTS].push_back({{x[0], x[1], x[2]}, atom.species, -1});

@@ -121,7 +121,7 @@ class Stage {
   void compact();
   template <class Visit> void images(const double *x, Visit &&visit) const;
   void find_kept(const Proposal &, const double *at, double cutoff, std::vector<int> &near) const;
-  int place_at(const double *x, int species) const;
+  int place_at(const Proposal &, const double *x, int species) const;
   bool describe(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come,
                 Proposal &proposal);
   void find_near(Proposal &) const;

@@ -10,7 +10,7 @@ import collections
 import dataclasses
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -159,13 +159,10 @@ class Kernels:
         """Evaluated and written at once: see `_written`."""
         return _written(cache, local_mliap_energy_full(self._input(rows)).patch, places)
 
-    def _update(
-        self, cache: LocalMLIAPCache, scale: jax.Array, rows: ChangedRows
-    ) -> tuple[LocalMLIAPPatch, jax.Array]:
-        """The patch, and (energy, sum of squared energies of atoms taken away and added, 1 if it is
-        sound) in one array: each more costs 10 us to read."""
+    def _update(self, cache: LocalMLIAPCache, scale: jax.Array, rows: ChangedRows) -> Proposal:
         patch = local_mliap_energy_update(self._input(rows, cache)).patch
         assert cache.totals is not None and cache.energies is not None  # or the update raised
+        assert patch.cache.energies is not None
         change = rows.change(dataclasses.replace(self._model, cache=cache))
         old = cache.msg_sum.at[change.rows].get(mode="fill", fill_value=0)
         before, after = (jnp.max(jnp.abs(sums), axis=1) for sums in (old, patch.cache.msg_sum))
@@ -177,7 +174,21 @@ class Kernels:
         squares += jnp.sum(jnp.square(lost.astype(squares.dtype)))
         limit, row_limit = LARGE_ENERGY
         sound &= jnp.abs(cache.totals[0]) <= limit + row_limit * cache.msg_sum.shape[0]
-        return patch, jnp.stack([total, squares, sound.astype(total.dtype)])
+        answer = jnp.stack([total, squares, sound.astype(total.dtype)])
+        return Proposal(patch.cache.msg_sum, patch.cache.energies, answer)
+
+
+class Proposal(NamedTuple):
+    """The rows of an update as they would be. Few arrays: each costs 3 us, 10 where it is read.
+
+    sums: message sums, shape (rows, m).
+    energies: shape (rows,).
+    answer: the energy, the sum of squared energies of atoms taken away and added, 1 if it is sound.
+    """
+
+    sums: jax.Array
+    energies: jax.Array
+    answer: jax.Array
 
 
 def _sums_of(cache: LocalMLIAPCache) -> jax.Array:
@@ -195,8 +206,16 @@ def _scale_of(message_sums: jax.Array) -> jax.Array:
     return jnp.exp(jnp.sum(logarithms) / jnp.maximum(jnp.sum(counted), 1))
 
 
-def _settle(cache: LocalMLIAPCache, proposal: LocalMLIAPPatch) -> LocalMLIAPCache:
-    return proposal(cache, Table(jnp.ones((1,), bool)))
+def _settle(cache: LocalMLIAPCache, proposal: Proposal, rows: ChangedRows) -> LocalMLIAPCache:
+    """The cache with the rows of a proposal; `rows` is what it was made of."""
+    assert cache.energies is not None  # an update started from them
+    places = rows.places(cache.msg_sum.shape[0])
+    return LocalMLIAPCache(
+        None,
+        cache.msg_sum.at[places].set(proposal.sums, mode="drop"),
+        cache.energies.at[places].set(proposal.energies, mode="drop"),
+        proposal.answer[:1],
+    )
 
 
 def _joined(

@@ -164,6 +164,12 @@ class ChangedRows:
     def terms(self, config: LocalMLIAPData) -> AtomTerms:
         raise AssertionError("the rows of a change are not all atoms")
 
+    def places(self, n_rows: int) -> Array:
+        """Places of its rows in a cache of so many, which stands for rows that are padding."""
+        packed = cast(Array, self.packed)  # the host only packs: here it is traced
+        rows = packed[self.COUNTS : self.COUNTS + 2 * self.capacity[0] : 2].astype(jnp.int32)
+        return jnp.where(jnp.arange(self.capacity[0]) < packed[0], rows, n_rows)
+
     def change(self, config: LocalMLIAPData) -> RowChange:
         """Unpack."""
         max_rows, max_edges = self.capacity

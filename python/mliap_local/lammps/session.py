@@ -7,15 +7,14 @@ calls the kernels of `mliap_local.local` and remembers. It knows no LAMMPS and n
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from mliap_local.core import padding
-from mliap_local.lammps.kernels import open_kernels
+from mliap_local.lammps.kernels import Proposal, open_kernels
 from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import LocalMLIAPCache, LocalMLIAPPatch
 from mliap_local.model_file.errors import failure_text, printable
@@ -59,7 +58,8 @@ class Session:
         self.summary = kernels.summary
         self.compilations = 0  # since it was opened
         self._cache: LocalMLIAPCache | None = None
-        self._proposal: LocalMLIAPPatch | None = None
+        self._proposal: tuple[Proposal, ChangedRows] | None = None
+        self._named = _Named(model_file)
         self._rows = self._width = self._fill_width = self._cache_rows = 0
         self._scale: Any = None  # of message sums at the last settled full evaluation
         self._energy, self._forces = kernels.energy, kernels.forces
@@ -111,7 +111,7 @@ class Session:
             return patch, np.asarray(sums)
 
         begins = range(0, max(n, 1), share)
-        with _named(self._kernels.model_file):
+        with self._named:
             patches, sums = zip(*self._on_threads(evaluate, begins, compiled), strict=True)
             if keep:
                 self._cache_rows = padding.cache_capacity(n, self._cache_rows)
@@ -142,7 +142,7 @@ class Session:
         Raises:
             RuntimeError: JAX failed; the message names the model.
         """
-        with _named(self._kernels.model_file):
+        with self._named:
             self._prepare(settled, cache_rows)
             self._proposal = None
             n, width = neighbour_species.shape
@@ -208,13 +208,13 @@ class Session:
             self._proposal = None
         rows = changed_rows(self._kernels.numbers, packed, atom_energy is not None)
         self._count((rows.capacity, self._cache_rows))
-        with _named(self._kernels.model_file):
-            patch, answer = self._update(self._cache, self._scale, rows)
-            energy, squares, sound = np.asarray(answer).tolist()
+        with self._named:
+            proposal = self._update(self._cache, self._scale, rows)
+            energy, squares, sound = np.asarray(proposal.answer).tolist()
             if atom_energy is None:
-                self._proposal = patch
+                self._proposal = proposal, rows
             else:
-                atom_energy[:] = np.asarray(patch.cache.energies)[: len(atom_energy)]
+                atom_energy[:] = np.asarray(proposal.energies)[: len(atom_energy)]
             if settled_energy is not None:
                 assert self._cache is not None  # the update has used it
                 places = rows.packed[ChangedRows.COUNTS :][: 2 * len(settled_energy) : 2]
@@ -227,7 +227,7 @@ class Session:
         if self._cache is None and settled >= 0:
             raise RuntimeError("update before any full evaluation; call full first")
         if settled > 0 and self._proposal is not None:
-            self._cache = self._kernels.settle(self._cache, self._proposal)
+            self._cache = self._kernels.settle(self._cache, *self._proposal)
         if settled < 0:
             self._cache_rows = max(self._cache_rows, padding.cache_capacity(cache_rows))
             self._cache = self._kernels.empty(self._cache, self._cache_rows)
@@ -281,16 +281,22 @@ class Session:
             wait(futures)
 
 
-@contextmanager
-def _named(model_file: str) -> Iterator[None]:
+class _Named:
     """What JAX raises names the model: it knows no files, and its first words often say nothing."""
-    try:
-        yield
-    except Exception as error:  # JAX and XLA raise what they like
-        raise RuntimeError(
-            f"{printable(model_file)}: expected an energy from the model, got "
-            f"{failure_text(error)}; try `mliap-local check` on it, or ask who made it for another"
-        ) from error
+
+    def __init__(self, model_file: str) -> None:
+        self.model_file = model_file
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception):  # JAX and XLA raise what they like
+            raise RuntimeError(
+                f"{printable(self.model_file)}: expected an energy from the model, got "
+                f"{failure_text(error)}; try `mliap-local check` on it, or ask who made it for "
+                "another"
+            ) from error
 
 
 def _padded(array: np.ndarray, shape: tuple[int, ...], fill: Any, dtype: Any) -> np.ndarray:
