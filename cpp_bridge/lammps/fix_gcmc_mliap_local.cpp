@@ -27,7 +27,7 @@ static constexpr double OVERLAPPING = 1.0e100, NOT_TRIED = 1.0e50;
 /* Trials that are planned ahead. */
 static constexpr int MOST_AHEAD = 32;
 /* So few rows to fill for a trial are filled when it is its turn; look again so many trials later. */
-static constexpr int FEW_ROWS = 8, UNPLANNED = 32;
+static constexpr int FEW_ROWS = 2, UNPLANNED = 32;
 /* Below this acceptance differences are evaluated ahead: each that is accepted costs one more. It is
    what was seen in so many trials. */
 static constexpr double RARE = 0.05, MEMORY = 64.0;
