@@ -206,10 +206,13 @@ def _scale_of(message_sums: jax.Array) -> jax.Array:
     return jnp.exp(jnp.sum(logarithms) / jnp.maximum(jnp.sum(counted), 1))
 
 
-def _settle(cache: LocalMLIAPCache, proposal: Proposal, rows: ChangedRows) -> LocalMLIAPCache:
-    """The cache with the rows of a proposal; `rows` is what it was made of."""
+def _settle(cache: LocalMLIAPCache, proposal: Proposal, places: jax.Array) -> LocalMLIAPCache:
+    """The cache with the rows of a proposal.
+
+    Args:
+        places: of the rows in the cache, shape (rows,); beyond its end: padding.
+    """
     assert cache.energies is not None  # an update started from them
-    places = rows.places(cache.msg_sum.shape[0])
     return LocalMLIAPCache(
         None,
         cache.msg_sum.at[places].set(proposal.sums, mode="drop"),

@@ -58,7 +58,7 @@ class Session:
         self.summary = kernels.summary
         self.compilations = 0  # since it was opened
         self._cache: LocalMLIAPCache | None = None
-        self._proposal: tuple[Proposal, ChangedRows] | None = None
+        self._proposal: tuple[Proposal, np.ndarray] | None = None
         self._named = _Named(model_file)
         self._rows = self._width = self._fill_width = self._cache_rows = 0
         self._scale: Any = None  # of message sums at the last settled full evaluation
@@ -212,14 +212,13 @@ class Session:
             proposal = self._update(self._cache, self._scale, rows)
             energy, squares, sound = np.asarray(proposal.answer).tolist()
             if atom_energy is None:
-                self._proposal = proposal, rows
+                self._proposal = proposal, rows.places()
             else:
                 atom_energy[:] = np.asarray(proposal.energies)[: len(atom_energy)]
             if settled_energy is not None:
                 assert self._cache is not None  # the update has used it
-                places = rows.packed[ChangedRows.COUNTS :][: 2 * len(settled_energy) : 2]
                 held = np.asarray(self._cache.energies)  # on a CPU a view, not a copy
-                settled_energy[:] = held[places.astype(np.int64)]
+                settled_energy[:] = held[rows.places()[: len(settled_energy)]]
         return energy, squares, bool(sound)
 
     def _prepare(self, settled: int, cache_rows: int) -> None:
