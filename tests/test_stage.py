@@ -1,0 +1,206 @@
+"""The Monte Carlo fixes of this plugin against LAMMPS's own: one seed, one walk.
+
+Each walk is that of the stock fix beside a native pair style, which shares nothing with what it
+judges: every count and every energy, step by step.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import nickel, potentials
+
+JEA = potentials() / "NiAlH_jea.eam.alloy"
+GROUPS = "group gas type 2\ngroup host type 1\n"
+NVE = "velocity all create 300 9\nfix md all nve\ntimestep 0.0005\n"
+WIDE = "region part sphere 5 5 5 4 units box\n"
+FLAT = "region part block 0 10.5 0 10.5 0.3 10.0 units box\n"
+ALLOY = """
+units metal
+atom_modify map array
+lattice fcc 3.52
+region box block 0 3 0 3 0 3
+create_box 3 box
+create_atoms 1 box
+mass * 1
+set group all type/fraction 2 0.3 11
+set type 1 type/fraction 3 0.1 12
+"""
+
+
+def native(elements: str = "Ni H") -> str:
+    masses = {"Ni": 58.69, "Al": 26.98, "H": 1.008}
+    lines = f"pair_style eam/alloy\npair_coeff * * {JEA} {elements}\n"
+    return lines + "".join(f"mass {k} {masses[e]}\n" for k, e in enumerate(elements.split(), 1))
+
+
+def ours(path: str, elements: str = "Ni H", words: str = "") -> str:
+    return f"pair_style mliap_local {words}\npair_coeff * * {path} {elements}\n"
+
+
+def renamed(text: str, more: str = "") -> str:
+    """The same input with our fixes, and further words for each of them."""
+    return re.sub(
+        r"(?m)^(fix \S+ \S+ (?:gcmc|atom/swap|widom))(.*)", rf"\1/mliap_local\2 {more}", text
+    )
+
+
+def walk(runner, folder: Path, *inputs: str, steps: int, fix: str = "g") -> np.ndarray:
+    """[step, atoms, energy, vector of the fix] at each step."""
+    log = folder / "walk.log"
+    length = {"g": 8, "s": 2, "w": 3}[fix]
+    vector = " ".join(f"f_{fix}[{k}]" for k in range(1, length + 1))
+    runner.run(*inputs)
+    runner.more(
+        f"thermo_style custom step atoms pe {vector}\nthermo_modify norm no format float %.15g\n"
+        f"thermo 1\nlog {log}\nrun {steps}\nlog none"
+    )
+    return rows(log.read_text())
+
+
+def rows(log: str) -> np.ndarray:
+    """The lines of numbers that thermo wrote."""
+    found = re.findall(r"(?m)^ +Step .*\n((?:[ \d.eE+-]+\n)+)", log)
+    return np.array([line.split() for part in found for line in part.splitlines()], float)
+
+
+def assert_same(walks: dict[str, np.ndarray]) -> None:
+    """Counts are equal, energies to rounding."""
+    first = walks["stock"]
+    assert len(first) > 2 and len(np.unique(first[:, 2])) > 1
+    for name, other in walks.items():
+        assert other.shape == first.shape, name
+        counts = np.delete(np.arange(first.shape[1]), 2)
+        different = np.flatnonzero((first[:, counts] != other[:, counts]).any(axis=1))
+        assert not len(different), (name, first[different[0]], other[different[0]])
+        np.testing.assert_allclose(other[:, 2], first[:, 2], rtol=1e-9, err_msg=name)
+
+
+# name -> system, lines with stock fixes, steps; and what each must have seen
+GCMC = {
+    "gas in a solid": (nickel(hydrogen=5), "fix g gas gcmc 1 20 30 2 4711 1500 -2.0 0.4", 25),
+    "rarely accepted": (nickel(hydrogen=5), "fix g gas gcmc 1 60 20 2 4712 600 -2.4 1.5", 15),
+    "solid, small steps": (nickel(), "fix g host gcmc 1 0 40 1 12 1500 0 0.04", 15),
+    "solid, large steps": (nickel(), "fix g host gcmc 1 0 60 1 13 1500 0 0.6", 15),
+    "dynamics": (
+        nickel(hydrogen=5),
+        NVE + "fix g gas gcmc 3 20 20 2 14 1500 -2.0 0.5 tfac_insert 1.5 mcmoves 1 0 0",
+        20,
+    ),
+    "constant pressure": (
+        nickel(hydrogen=5),
+        "fix md all npt temp 600 600 0.1 iso 0 0 1\nfix g gas gcmc 2 20 20 2 15 1500 -2.0 0.5",
+        20,
+    ),
+    "region": (nickel(), WIDE + "fix g gas gcmc 1 20 20 2 16 1500 -2.0 0.5 region part", 20),
+    "pressure": (
+        nickel(), "fix g gas gcmc 1 20 20 2 17 1500 0 0.5 pressure 9e4 fugacity_coeff 0.5", 20
+    ),
+    "bounds": (nickel(), "fix g gas gcmc 1 40 5 2 18 1500 -2.0 0.5 max 10 min 7", 20),
+    "overlap_cutoff": (
+        nickel(jitter=0.01), "fix g gas gcmc 1 30 20 2 19 5000 -1 0.5 overlap_cutoff 1.3", 15
+    ),
+    "groups": (
+        nickel(),
+        "group one empty\ngroup two empty\ngroup three empty\n"
+        "fix g gas gcmc 1 20 20 2 20 1500 -2.0 0.5 group one group two grouptype 2 three "
+        "grouptype 1 two",
+        20,
+    ),
+    "small": (nickel("1 1 1", hydrogen=1), "fix g gas gcmc 1 20 20 2 21 3000 -2.0 0.5", 20),
+    "triclinic": (
+        nickel(tilt="0.4 0.3 -0.2"), "fix g gas gcmc 1 20 20 2 22 1500 -2.0 0.5", 20
+    ),
+    "small and triclinic": (
+        nickel("1 1 2", hydrogen=1, tilt="0.4 0.3 -0.2"),
+        "fix g gas gcmc 1 20 20 2 23 3000 -2.0 0.5",
+        20,
+    ),
+    "slab": (
+        nickel(boundary="p p f", jitter=0.0),
+        FLAT + "fix g gas gcmc 1 20 20 2 24 1500 -2.0 0.5 region part",
+        20,
+    ),
+    "two of them": (
+        nickel(),
+        "fix g gas gcmc 1 20 20 2 26 1500 -2.0 0.5\nfix other host gcmc 2 5 20 1 27 1500 -4.4 0.3",
+        20,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GCMC)
+def test_walks_of_gcmc(runner, model, tmp_path, name):
+    system, lines, steps = GCMC[name]
+    beside = f"model {model('eam')} Ni H check 3"
+    walks = {
+        "stock": walk(runner, tmp_path, system, native(), GROUPS, lines, steps=steps),
+        "beside": walk(
+            runner, tmp_path, system, native(), GROUPS, renamed(lines, beside), steps=steps
+        ),
+        "with": walk(
+            runner, tmp_path, system, ours(model("eam")), GROUPS, renamed(lines), steps=steps
+        ),
+    }
+    assert_same(walks)
+    moves, moved = walks["stock"][-1, 3:5]
+    assert 0 < moved < moves
+
+
+SWAPS = {
+    "swap": "fix s all atom/swap 1 20 31 900 ke yes types 1 2",
+    "semi-grand, three types": (
+        "fix s all atom/swap 1 20 32 900 ke yes semi-grand yes types 1 2 3 mu 0 0.6 -1.0"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SWAPS)
+def test_walks_of_swaps(runner, model, tmp_path, name):
+    lines, masses = NVE + SWAPS[name], "Ni Al H"
+    words = {"fix": "s", "steps": 12}
+    beside = f"model {model('eam')} Ni Al H verify 20"
+    walks = {
+        "stock": walk(runner, tmp_path, ALLOY, native(masses), lines, **words),
+        "beside": walk(runner, tmp_path, ALLOY, native(masses), renamed(lines, beside), **words),
+    }
+    assert_same(walks)
+    tried, swapped = walks["stock"][-1, 3:5]
+    assert 0 < swapped < tried == 240
+
+
+def test_widom(runner, model, tmp_path):
+    lines = "fix w gas widom 1 40 2 33 2000"
+    words = {"fix": "w", "steps": 2}
+    start = nickel(hydrogen=5), native(), GROUPS + NVE
+    stock = walk(runner, tmp_path, *start, lines, **words)
+    beside = f"model {model('eam')} Ni H"
+    ours_ = walk(runner, tmp_path, *start, renamed(lines, beside), **words)
+    assert stock[-1, 4] > 0
+    np.testing.assert_allclose(ours_[:, 3:], stock[:, 3:], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5", "needs a model of the same energies"),
+        ("fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 mol x", "use fix gcmc instead"),
+        ("fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 colour red", "known are mcmoves"),
+        (
+            "fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 model {eam} H Ni",
+            "elements in the order",
+        ),
+        (
+            "fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 model {eam} Ni NULL",
+            "NULL in its model",
+        ),
+        ("fix s all atom/swap/mliap_local 1 5 1 600 types 1 2 variance 1 0.5", "semi-grand yes"),
+    ],
+)
+def test_errors(runner, model, lines, words):
+    text = lines.format(eam=model("eam"))
+    with pytest.raises(Exception, match=words):
+        runner.run(nickel(hydrogen=5), native(), GROUPS, text + "\nrun 0")
