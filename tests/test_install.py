@@ -155,7 +155,20 @@ def test_entry_point_never_raises(monkeypatch):
 
 # --- another LAMMPS ------------------------------------------------------------------------------
 
+FIXES = ("gcmc", "GCMC"), ("atom_swap", "AtomSwap"), ("widom", "Widom")
+STUB_FIX = """
+        #include "fix.h"
+        namespace LAMMPS_NS {{
+        struct {0} : Fix {{
+          {0}(LAMMPS *lmp, int narg, char **arg) : Fix(lmp, narg, arg) {{}}
+          int setmask() override {{ return 0; }}
+        }};
+        }}"""
 STUBS = {
+    **{
+        f"fix_{stock}_mliap_local.h": STUB_FIX.format(f"Fix{name}MLIAPLocal")
+        for stock, name in FIXES
+    },
     "pair_mliap_local.h": """
         #include "pair.h"
         namespace LAMMPS_NS {

@@ -114,7 +114,7 @@ def test_file_of_an_independent_exporter_loads(tmp_path, precision):
         independent_blobs(precision),
         {"cutoff": 4, "precision": precision, "author": ["unknown keys pass"]},
     )
-    functions, metadata, vjp_order, d, m = read_model(path)
+    functions, metadata, vjp_order, d, m, _ = read_model(path)
     assert (metadata.cutoff, metadata.precision, metadata.units) == (4.0, precision, "metal")
     assert metadata.elements is None and metadata.smooth is None
     assert (vjp_order, d, m) == (2, 4, 3)
@@ -148,7 +148,7 @@ def test_written_model_is_read_again(tmp_path, vjp_order):
         vjp_order=vjp_order,
     )
     model = read_model(path)
-    assert model.metadata == written.metadata and model[2:] == written[2:] == (vjp_order, 4, 3)
+    assert model.metadata == written.metadata and model[2:5] == written[2:5] == (vjp_order, 4, 3)
     metadata = model.metadata
     assert metadata.elements == ("Ni", "Al") and metadata.overlap == 0.5
     assert metadata.masses == {"Ni": 58.7} and metadata.jumps == ""

@@ -357,7 +357,7 @@ def test_a_walk_goes_on_after_a_caught_error(runner, model, monkeypatch):
         update, calls = session.update, []
 
         def failing(update=update, calls=calls, last=last, **change):
-            calls.append(change["accepted"])
+            calls.append(change["settled"])
             result = update(**change)
             if len(calls) == last:
                 raise RuntimeError("on purpose")

@@ -12,12 +12,12 @@ PAGE = Path(__file__).parent.parent / "README.md"
 def test_first_input(tmp_path):
     use = PAGE.read_text().partition("\n## Use\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"```(\w+)\n(.*?)```", use, re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["sh", "lammps", "sh"]
+    assert [kind for kind, _ in blocks] == ["sh", "lammps", "sh", "lammps"]
     (saved,) = re.findall(r"Save this as `(\S+)`", use)
     environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     environment["HOME"] = os.environ.get("HOME", "/")
     output = ""
-    for kind, text in blocks:
+    for kind, text in blocks[:3]:  # the last is a part of an input
         if kind == "lammps":
             (tmp_path / saved).write_text(text)
             continue

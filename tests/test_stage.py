@@ -63,6 +63,7 @@ def walk(runner, folder: Path, *inputs: str, steps: int, fix: str = "g") -> np.n
 
 def rows(log: str) -> np.ndarray:
     """The lines of numbers that thermo wrote."""
+    log = re.sub(r"(?m)^WARNING.*\n", "", log)  # the hundredth in a process stands in a table
     found = re.findall(r"(?m)^ +Step .*\n((?:[ \d.eE+-]+\n)+)", log)
     return np.array([line.split() for part in found for line in part.splitlines()], float)
 

@@ -168,7 +168,12 @@ void PairMLIAPLocal::open_model(const char *file)
   masses_checked_ = false;
   model_file_ = file;
   openings_++;
-  model_.open(file, {elements, elements + nelements}, device_, relative_);
+  try {
+    model_.open(file, {elements, elements + nelements}, device_, relative_);
+  } catch (...) {
+    close_model();    // no run without a model
+    throw;
+  }
   overlap_ = asked_overlap_ < 0.0 ? model_.overlap : asked_overlap_;
   if (overlap_ >= model_.cutoff) {
     close_model();    // no run without a model
