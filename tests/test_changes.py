@@ -1,5 +1,4 @@
-"""What changed between two calls, what an atom's energy depends on, and what a trial changes: random
-walks against looking at all pairs."""
+"""Random walks over points against looking at all pairs: changes, energies of atoms, stages."""
 
 import shutil
 import subprocess
