@@ -20,8 +20,8 @@ using namespace LAMMPS_NS;
 
 static constexpr char KEYWORDS[] = "ke, region, semi-grand, types, mu, variance";
 
-FixAtomSwapMLIAPLocal::FixAtomSwapMLIAPLocal(LAMMPS *lmp, int narg, char **arg) :
-    FixMonteCarlo(lmp, narg, arg), same_(1), own_(1)
+FixAtomSwapMLIAPLocal::FixAtomSwapMLIAPLocal(LAMMPS *lmp, int narg, char **arg)
+    : FixMonteCarlo(lmp, narg, arg), same_(1), own_(1)
 {
   if (narg < 10) utils::missing_cmd_args(FLERR, "fix atom/swap/mliap_local", error);
   size_vector = 2;
@@ -30,10 +30,11 @@ FixAtomSwapMLIAPLocal::FixAtomSwapMLIAPLocal(LAMMPS *lmp, int narg, char **arg) 
   const int seed = whole(arg[5]);
   const double temperature = number(arg[6]);
   if (nevery <= 0 || n_trials_ < 0 || seed <= 0 || temperature <= 0.0)
-    error->all(FLERR,
-               "Fix atom/swap/mliap_local: expected N > 0, X >= 0, seed > 0 and T > 0, got {} {} {} "
-               "{}",
-               nevery, n_trials_, seed, temperature);
+    error->all(
+        FLERR,
+        "Fix atom/swap/mliap_local: expected N > 0, X >= 0, seed > 0 and T > 0, got {} {} {} "
+        "{}",
+        nevery, n_trials_, seed, temperature);
   beta_ = 1.0 / (force->boltz * temperature);
   same_.reset(seed);
   own_.reset(seed);
@@ -72,21 +73,24 @@ void FixAtomSwapMLIAPLocal::options(int narg, char **arg)
     error->all(FLERR, "Fix atom/swap/mliap_local types: expected at least two atom types, got {}",
                types_.size());
   if (semi_grand_ && mu_.size() != types_.size())
-    error->all(FLERR, "Fix atom/swap/mliap_local mu: expected a chemical potential for each of the "
-                      "{} types, got {}",
+    error->all(FLERR,
+               "Fix atom/swap/mliap_local mu: expected a chemical potential for each of the "
+               "{} types, got {}",
                types_.size(), mu_.size());
   if (!semi_grand_ && (types_.size() != 2 || !mu_.empty()))
-    error->all(FLERR, "Fix atom/swap/mliap_local: expected two types and no mu, got {} and {}; for "
-                      "others use semi-grand yes",
+    error->all(FLERR,
+               "Fix atom/swap/mliap_local: expected two types and no mu, got {} and {}; for "
+               "others use semi-grand yes",
                types_.size(), mu_.size());
   if (target_.empty()) return;
   if (!semi_grand_ || target_.size() != types_.size() || kappa_ < 0.0 ||
       std::any_of(target_.begin(), target_.end(), [](double c) { return c < 0.0 || c > 1.0; }))
-    error->all(FLERR,
-               "Fix atom/swap/mliap_local variance: expected semi-grand yes, kappa >= 0 and a "
-               "concentration from 0 to 1 for each type but the first, {} of them, with a sum of at "
-               "most 1",
-               types_.size() - 1);
+    error->all(
+        FLERR,
+        "Fix atom/swap/mliap_local variance: expected semi-grand yes, kappa >= 0 and a "
+        "concentration from 0 to 1 for each type but the first, {} of them, with a sum of at "
+        "most 1",
+        types_.size() - 1);
   size_vector = 2 + static_cast<int>(types_.size());
 }
 
@@ -98,8 +102,9 @@ void FixAtomSwapMLIAPLocal::init()
       error->all(FLERR, "Fix atom/swap/mliap_local types: expected atom types from 1 to {}, got {}",
                  atom->ntypes, type);
     if (species(type) < 0)
-      error->all(FLERR, "Fix atom/swap/mliap_local swaps atoms of type {}, which is NULL in its "
-                        "model; give the element of that type",
+      error->all(FLERR,
+                 "Fix atom/swap/mliap_local swaps atoms of type {}, which is NULL in its "
+                 "model; give the element of that type",
                  type);
   }
   if (!region_id_.empty()) region_ = region_of(region_id_.c_str());
@@ -119,8 +124,8 @@ void FixAtomSwapMLIAPLocal::find(Atoms &atoms, int type) const
   atoms.own.clear();
   for (int i = 0; i < atom->nlocal; i++) {
     const int own = atom->type[i];
-    const bool wanted = type > 0 ? own == type
-                                 : std::find(types_.begin(), types_.end(), own) != types_.end();
+    const bool wanted =
+        type > 0 ? own == type : std::find(types_.begin(), types_.end(), own) != types_.end();
     if (wanted && is_swappable(i)) atoms.own.push_back(i);
   }
   count(atoms);
@@ -182,8 +187,10 @@ void FixAtomSwapMLIAPLocal::swap()
   if (j >= 0) std::copy_n(atom->x[j], 3, told + 3);
   sum(told, 6);
   const int a = species(types_[0]), b = species(types_[1]);
-  const TrialAtom from[2] = {{{told[0], told[1], told[2]}, a, i}, {{told[3], told[4], told[5]}, b, j}};
-  const TrialAtom to[2] = {{{told[0], told[1], told[2]}, b, i}, {{told[3], told[4], told[5]}, a, j}};
+  const TrialAtom from[2] = {{{told[0], told[1], told[2]}, a, i},
+                             {{told[3], told[4], told[5]}, b, j}};
+  const TrialAtom to[2] = {{{told[0], told[1], told[2]}, b, i},
+                           {{told[3], told[4], told[5]}, a, j}};
   const double energy = difference({from[0], from[1]}, {to[0], to[1]});
   if (same_.uniform() >= exp(-beta_ * energy)) return;
   accept();
@@ -226,7 +233,8 @@ void FixAtomSwapMLIAPLocal::change()
   if (i >= 0) {
     const int now = which(atom->type[i]);
     int next = now;
-    while (next == now) next = static_cast<int>(static_cast<double>(types_.size()) * own_.uniform());
+    while (next == now)
+      next = static_cast<int>(static_cast<double>(types_.size()) * own_.uniform());
     type = types_[next];
     weight = beta_ * (mu_[next] - mu_[now]) + constraint(now, next);
     std::copy_n(atom->x[i], 3, told);
@@ -236,9 +244,8 @@ void FixAtomSwapMLIAPLocal::change()
     told[6] = next;
   }
   sum(told, 7);
-  const double energy =
-      difference({{{told[0], told[1], told[2]}, static_cast<int>(told[3]), i}},
-                 {{{told[0], told[1], told[2]}, static_cast<int>(told[4]), i}});
+  const double energy = difference({{{told[0], told[1], told[2]}, static_cast<int>(told[3]), i}},
+                                   {{{told[0], told[1], told[2]}, static_cast<int>(told[4]), i}});
   double accepted = i >= 0 && own_.uniform() < exp(weight - beta_ * energy) ? 1.0 : 0.0;
   sum(&accepted, 1);
   if (accepted == 0.0) return;

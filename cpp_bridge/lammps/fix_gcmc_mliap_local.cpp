@@ -15,8 +15,8 @@
 #include "utils.h"
 
 #include <algorithm>
-#include <cmath>
 #include <climits>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
@@ -37,8 +37,8 @@ static constexpr char KEYWORDS[] =
     "mcmoves, region, pressure, fugacity_coeff, full_energy, group, grouptype, tfac_insert, "
     "overlap_cutoff, min, max";
 
-FixGCMCMLIAPLocal::FixGCMCMLIAPLocal(LAMMPS *lmp, int narg, char **arg) :
-    FixMonteCarlo(lmp, narg, arg), same_(1), own_(1), insertion_(lmp, style), most_(INT_MAX)
+FixGCMCMLIAPLocal::FixGCMCMLIAPLocal(LAMMPS *lmp, int narg, char **arg)
+    : FixMonteCarlo(lmp, narg, arg), same_(1), own_(1), insertion_(lmp, style), most_(INT_MAX)
 {
   if (narg < 11) utils::missing_cmd_args(FLERR, "fix gcmc/mliap_local", error);
   size_vector = COUNTS;
@@ -68,7 +68,10 @@ void FixGCMCMLIAPLocal::options(int narg, char **arg)
     const std::string word = arg[k];
     for (const char *other : {"mol", "rigid", "shake", "charge", "maxangle", "intra_energy"})
       if (word == other) left_to_stock(other);
-    const int values = word == "full_energy" ? 0 : word == "mcmoves" ? 3 : word == "grouptype" ? 2 : 1;
+    const int values = word == "full_energy" ? 0
+        : word == "mcmoves"                  ? 3
+        : word == "grouptype"                ? 2
+                                             : 1;
     if ((std::string(" ") + KEYWORDS + ",").find(" " + word + ",") == std::string::npos)
       unknown(arg[k], KEYWORDS);
     if (k + values >= narg) utils::missing_cmd_args(FLERR, "fix gcmc/mliap_local " + word, error);
@@ -107,8 +110,9 @@ void FixGCMCMLIAPLocal::init()
     error->all(FLERR, "Fix gcmc/mliap_local: expected an atom type from 1 to {}, got {}",
                atom->ntypes, type_);
   if (species(type_) < 0)
-    error->all(FLERR, "Fix gcmc/mliap_local inserts atoms of type {}, which is NULL in its model; "
-                      "give the element of that type",
+    error->all(FLERR,
+               "Fix gcmc/mliap_local inserts atoms of type {}, which is NULL in its model; "
+               "give the element of that type",
                type_);
   insertion_.init();
   const double mass = atom->mass[type_];
@@ -116,8 +120,7 @@ void FixGCMCMLIAPLocal::init()
   zz_ = exp(beta_ * mu_);
   if (strcmp(update->unit_style, "lj") != 0) {
     const double lambda = sqrt(force->hplanck * force->hplanck /
-                               (2.0 * PI * mass * force->mvv2e * force->boltz *
-                                temperature_));
+                               (2.0 * PI * mass * force->mvv2e * force->boltz * temperature_));
     zz_ = exp(beta_ * mu_) / (pow(lambda, 3.0));
   }
   sigma_ = sqrt(force->boltz * temperature_ * hotter_ / mass / force->mvv2e);
@@ -391,8 +394,9 @@ void FixGCMCMLIAPLocal::displaced(int i, double *coord)
     for (int c = 0; c < 3; c++) coord[c] = from[c] + displace_ * step[c];
   } while (!insertion_.in_region(coord));
   if (!domain->inside_nonperiodic(coord))
-    error->one(FLERR, "Fix gcmc/mliap_local moved an atom out of the box, to {:.8g} {:.8g} {:.8g}; "
-                      "use a region, or boundary p p p",
+    error->one(FLERR,
+               "Fix gcmc/mliap_local moved an atom out of the box, to {:.8g} {:.8g} {:.8g}; "
+               "use a region, or boundary p p p",
                coord[0], coord[1], coord[2]);
 }
 
@@ -431,8 +435,9 @@ void FixGCMCMLIAPLocal::draw_move(Drawn &drawn)
 
 void FixGCMCMLIAPLocal::refuse_null()
 {
-  error->all(FLERR, "Fix gcmc/mliap_local tries an atom of a type that is NULL in its model; give "
-                    "the element of that type, or leave the atom out of group {}",
+  error->all(FLERR,
+             "Fix gcmc/mliap_local tries an atom of a type that is NULL in its model; give "
+             "the element of that type, or leave the atom out of group {}",
              group->names[igroup]);
 }
 

@@ -30,13 +30,13 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
 
   /* A trial as its random numbers make it. */
   struct Drawn {
-    int kind = MOVES;                 // MOVES, DELETIONS or INSERTIONS
-    bool tried = false;               // else there is nothing to try
+    int kind = MOVES;    // MOVES, DELETIONS or INSERTIONS
+    bool tried = false;    // else there is nothing to try
     TrialAtom gone{}, come{};
-    int home = -1, to = -1;           // processes of the one that goes, and of the one that comes
-    imageint image = 0;               // of one that is moved, on its process
-    tagint tag = 0;                   // of one that is deleted
-    double v[3] = {};                 // of one that is inserted, on its process
+    int home = -1, to = -1;    // processes of the one that goes, and of the one that comes
+    imageint image = 0;    // of one that is moved, on its process
+    tagint tag = 0;    // of one that is deleted
+    double v[3] = {};    // of one that is inserted, on its process
     bool same(const Drawn &) const;    // in all that an energy depends on
   };
   struct Planned {
@@ -84,9 +84,9 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
   double beta_ = 0.0, zz_ = 0.0, sigma_ = 0.0, volume_ = 0.0;
   int new_mask_ = 0;
 
-  double energy_ = 0.0;         // of the present state, less that at the stage's begin
-  std::vector<int> gas_;        // own gas atoms, in their order
-  std::vector<int> counts_;     // gas atoms of each process
+  double energy_ = 0.0;    // of the present state, less that at the stage's begin
+  std::vector<int> gas_;    // own gas atoms, in their order
+  std::vector<int> counts_;    // gas atoms of each process
   int n_gas_ = 0;
   tagint last_tag_ = 0;
   bool new_tags_ = false;
@@ -97,9 +97,9 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
     double x[3] = {};
   } stranded_;
   std::deque<Planned> plan_;
-  int reach_ = 8;               // trials that are planned ahead next
-  int unplanned_ = 0;           // trials that nobody plans
-  double acceptance_ = 1.0;     // as seen lately
+  int reach_ = 8;    // trials that are planned ahead next
+  int unplanned_ = 0;    // trials that nobody plans
+  double acceptance_ = 1.0;    // as seen lately
   double counted_[COUNTS] = {};
 };
 

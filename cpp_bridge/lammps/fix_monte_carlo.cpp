@@ -40,14 +40,14 @@ static constexpr int CHUNK = 16384;
 static constexpr long REFRESH = 2000;
 static constexpr char SUFFIX[] = "/mliap_local";
 
-FixMonteCarlo::FixMonteCarlo(LAMMPS *lmp, int narg, char **arg) :
-    Fix(lmp, narg, arg), model_(lmp),
-    stage_({[this](const mliap_local_rows &rows, mliap_local_result &result) {
-              return model_.evaluate(rows, result);
-            },
-            [this](const mliap_local_change &change, mliap_local_result &result) {
-              return model_.evaluate(change, result);
-            }})
+FixMonteCarlo::FixMonteCarlo(LAMMPS *lmp, int narg, char **arg)
+    : Fix(lmp, narg, arg), model_(lmp),
+      stage_({[this](const mliap_local_rows &rows, mliap_local_result &result) {
+                return model_.evaluate(rows, result);
+              },
+              [this](const mliap_local_change &change, mliap_local_result &result) {
+                return model_.evaluate(change, result);
+              }})
 {
   dynamic_group_allow = 1;
   vector_flag = 1;
@@ -88,8 +88,8 @@ Region *FixMonteCarlo::region_of(const char *name) const
 {
   Region *region = domain->get_region_by_id(name);
   if (!region)
-    error->all(FLERR, "Fix {}: expected the ID of a region, got {}; define it before the fix", style,
-               name);
+    error->all(FLERR, "Fix {}: expected the ID of a region, got {}; define it before the fix",
+               style, name);
   return region;
 }
 
@@ -109,7 +109,8 @@ bool FixMonteCarlo::keyword(int &k, int narg, char **arg)
 {
   const std::string word = arg[k];
   if (word != "model" && word != "check" && word != "verify") return false;
-  if (k + 1 >= narg) utils::missing_cmd_args(FLERR, std::string("fix ") + style + " " + word, error);
+  if (k + 1 >= narg)
+    utils::missing_cmd_args(FLERR, std::string("fix ") + style + " " + word, error);
   if (word == "model") {
     if (k + 2 + atom->ntypes > narg)
       error->all(FLERR,
@@ -149,8 +150,9 @@ void FixMonteCarlo::init()
   if (comm->mode != Comm::SINGLE)
     error->all(FLERR, "Fix {} needs all atoms near a process: use comm_modify mode single", style);
   if (neighbor->includegroup)
-    error->all(FLERR, "Fix {} needs all atoms, but neigh_modify include {} hides some; use "
-                      "neigh_modify include all",
+    error->all(FLERR,
+               "Fix {} needs all atoms, but neigh_modify include {} hides some; use "
+               "neigh_modify include all",
                style, group->names[neighbor->includegroup]);
   if (atom->firstgroup >= 0)
     error->all(FLERR, "Fix {} cannot keep atoms of atom_modify first {} first; remove it", style,
@@ -289,12 +291,13 @@ void FixMonteCarlo::check_model()
   compared_ = true;
   mismatch_ = std::max(mismatch_, std::fabs(off));
   if (std::fabs(off) <= tolerance && std::fabs(off - first_difference_) <= tolerance) return;
-  error->all(FLERR,
-             "Fix {}: expected the model's energy to be that of pair_style {}, {:.15g}, got {:.15g}, "
-             "a difference of {:.3g} where {:.3g} is tolerated; give the model of the same "
-             "potential with its elements in the order of the types{}",
-             style, force->pair_style, sums[2], sums[0], off, tolerance,
-             file_.empty() ? "" : ", or a larger tolerance with check N tolerance");
+  error->all(
+      FLERR,
+      "Fix {}: expected the model's energy to be that of pair_style {}, {:.15g}, got {:.15g}, "
+      "a difference of {:.3g} where {:.3g} is tolerated; give the model of the same "
+      "potential with its elements in the order of the types{}",
+      style, force->pair_style, sums[2], sums[0], off, tolerance,
+      file_.empty() ? "" : ", or a larger tolerance with check N tolerance");
 }
 
 /* --- a stage ----------------------------------------------------------------------------------- */
@@ -510,7 +513,8 @@ double FixMonteCarlo::full_energy(const std::vector<TrialAtom> &gone,
   const mliap_local::Surroundings around = surroundings();
   int reach[3];
   for (int c = 0; c < 3; c++) {
-    const double shortest = domain->prd[c] * (domain->triclinic ? 0.5 : 1.0);    // tilted at most so
+    const double shortest =
+        domain->prd[c] * (domain->triclinic ? 0.5 : 1.0);    // tilted at most so
     reach[c] = around.periodic[c] ? static_cast<int>(std::ceil(model_.cutoff / shortest)) + 1 : 0;
   }
   for (std::size_t k = 0; k < all.size(); k += VALUES)
@@ -523,8 +527,8 @@ double FixMonteCarlo::full_energy(const std::vector<TrialAtom> &gone,
           double image[3];
           bool near = true;
           for (int d = 0; d < 3; d++) {
-            image[d] = all[k + d] + a * around.edge[0][d] + b * around.edge[1][d] +
-                c * around.edge[2][d];
+            image[d] =
+                all[k + d] + a * around.edge[0][d] + b * around.edge[1][d] + c * around.edge[2][d];
             near = near && image[d] > around.low[d] - model_.cutoff &&
                 image[d] < around.high[d] + model_.cutoff;
           }
@@ -573,8 +577,9 @@ void FixMonteCarlo::post_run()
   if (check_ > 0)
     utils::logmesg(lmp, "fix {} {}: largest |model - pair style| {:.3g}\n", id, style, mismatch_);
   if (verify_ > 0)
-    utils::logmesg(lmp, "fix {} {}: largest |difference - full| {:.3g}, up to {:.3g} would have "
-                        "passed\n",
+    utils::logmesg(lmp,
+                   "fix {} {}: largest |difference - full| {:.3g}, up to {:.3g} would have "
+                   "passed\n",
                    id, style, largest_drift_, tolerated_);
 }
 

@@ -78,9 +78,9 @@ class FixMonteCarlo : public Fix {
                      double &squares);
   void judge(double difference, double reference, double squares, const char *what);
 
-  std::string file_;                     // keyword model; empty: that of pair_style mliap_local
+  std::string file_;    // keyword model; empty: that of pair_style mliap_local
   std::vector<std::string> elements_;    // of each type
-  std::string opened_;                   // what is open, in words
+  std::string opened_;    // what is open, in words
   std::vector<int> species_of_type_;
   std::vector<int> species_;
   double overlap_ = 0.0;

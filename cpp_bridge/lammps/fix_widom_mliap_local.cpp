@@ -18,8 +18,8 @@ static constexpr char KEYWORDS[] = "region, full_energy";
 /* Insertions evaluated in one call: more gain nothing, and fewer leave few sizes to compile for. */
 static constexpr int TOGETHER = 32;
 
-FixWidomMLIAPLocal::FixWidomMLIAPLocal(LAMMPS *lmp, int narg, char **arg) :
-    FixMonteCarlo(lmp, narg, arg), same_(1), insertion_(lmp, style)
+FixWidomMLIAPLocal::FixWidomMLIAPLocal(LAMMPS *lmp, int narg, char **arg)
+    : FixMonteCarlo(lmp, narg, arg), same_(1), insertion_(lmp, style)
 {
   if (narg < 8) utils::missing_cmd_args(FLERR, "fix widom/mliap_local", error);
   size_vector = 3;
@@ -88,8 +88,8 @@ double FixWidomMLIAPLocal::compute_vector(int n)
 
 void FixWidomMLIAPLocal::write_restart(FILE *file)
 {
-  const double list[3] = {static_cast<double>(same_.state()),
-                          static_cast<double>(next_reneighbor), 0.0};
+  const double list[3] = {static_cast<double>(same_.state()), static_cast<double>(next_reneighbor),
+                          0.0};
   if (comm->me != 0) return;
   const int size = 2 * sizeof(double);
   fwrite(&size, sizeof(int), 1, file);

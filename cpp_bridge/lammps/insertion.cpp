@@ -17,8 +17,9 @@ void Insertion::use_region(const char *id, RandomPark &random)
   id_ = id;
   region_ = domain->get_region_by_id(id_);
   if (!region_)
-    error->all(FLERR, "Fix {} region: expected the ID of a region, got {}; define it before the fix",
-               fix_, id_);
+    error->all(FLERR,
+               "Fix {} region: expected the ID of a region, got {}; define it before the fix", fix_,
+               id_);
   if (!region_->bboxflag)
     error->all(FLERR, "Fix {} region {}: expected one with a bounding box", fix_, id_);
   if (region_->dynamic_check())
@@ -48,7 +49,8 @@ void Insertion::init()
   const double *high = domain->triclinic ? domain->boxhi_bound : domain->boxhi;
   for (int c = 0; c < 3; c++)
     if (low_[c] < low[c] || high_[c] > high[c])
-      error->all(FLERR, "Fix {} region {}: expected it inside of the simulation box; make it smaller",
+      error->all(FLERR,
+                 "Fix {} region {}: expected it inside of the simulation box; make it smaller",
                  fix_, id_);
 }
 

@@ -54,8 +54,8 @@ void Model::open(const char *file, const std::vector<std::string> &elements,
   char summary[512] = "";
   char *text = text_.data();
   text[0] = '\0';
-  mliap_local_settings settings{file,     names.c_str(), update->unit_style, device.c_str(),
-                                relative, node_rank,     threads};
+  mliap_local_settings settings{
+      file, names.c_str(), update->unit_style, device.c_str(), relative, node_rank, threads};
   mliap_local_model model{};
   model.isolated_energy = isolated_energy.data();
   model.mass = mass.data();

@@ -446,8 +446,7 @@ double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer)
 
   mliap_local_result result{};
   if (cache_ && changes_.cached()) {
-    if (!model_.evaluate(changes_.change(), result))
-      failed();
+    if (!model_.evaluate(changes_.change(), result)) failed();
     counters_[COMPILATIONS] = result.compilations;
   }
   const bool sound = result.sound;
@@ -521,10 +520,11 @@ void PairMLIAPLocal::step(const Points &now)
 double PairMLIAPLocal::compute_atomic_energy(int i, NeighList *asked)
 {
   if (fix_->in_trial())
-    model_.stop(fmt::format("fix sgcmc expected to be asked after the step's forces, but another Monte "
-                     "Carlo fix calls it in each of its trials of step {}; choose intervals and "
-                     "first steps so that both are never due at once",
-                     update->ntimestep));
+    model_.stop(
+        fmt::format("fix sgcmc expected to be asked after the step's forces, but another Monte "
+                    "Carlo fix calls it in each of its trials of step {}; choose intervals and "
+                    "first steps so that both are never due at once",
+                    update->ntimestep));
   const int first = atomic_energies_.first();
   if (first >= 0)
     if (const double *energy = atomic_energies_.next(i, species(first))) return *energy;
@@ -553,8 +553,7 @@ bool PairMLIAPLocal::answer_derived(const Points &now, const mliap_local::Neighb
   mliap_local_result result{};
   atom_energy_.resize(std::max(atom_energy_.size(), atoms.size()));
   result.atom_energy = atom_energy_.data();
-  if (!model_.evaluate(atomic_energies_.change(), result))
-    failed();
+  if (!model_.evaluate(atomic_energies_.change(), result)) failed();
   counters_[COMPILATIONS] = result.compilations;
   if (!result.sound) return false;
   counters_[INCREMENTAL]++;
@@ -580,9 +579,15 @@ void PairMLIAPLocal::evaluate_whole(const Points &now, const mliap_local::Neighb
   mliap_local::collect_rows(now, list, model_.cutoff, atoms, rows_);
   asked_species_.clear();
   for (const int atom : atoms) asked_species_.push_back(now.species[atom]);
-  const mliap_local_rows wanted{
-      static_cast<int>(atoms.size()), rows_.width,       asked_species_.data(),
-      rows_.neighbour_species.data(), rows_.r_ij.data(), 0, nullptr, 0, 0};
+  const mliap_local_rows wanted{static_cast<int>(atoms.size()),
+                                rows_.width,
+                                asked_species_.data(),
+                                rows_.neighbour_species.data(),
+                                rows_.r_ij.data(),
+                                0,
+                                nullptr,
+                                0,
+                                0};
   mliap_local_result result{};
   atom_energy_.resize(std::max(atom_energy_.size(), atoms.size()));
   result.atom_energy = atom_energy_.data();
@@ -629,9 +634,10 @@ mliap_local_result PairMLIAPLocal::full(const Points &now, bool keep, bool force
 {
   for (int k = 0; k < 3 * now.n_own; k++)
     if (!std::isfinite(now.x[k]))
-      model_.stop(fmt::format("Pair style mliap_local: expected finite positions, got {} in atom {}; "
-                       "check the input, the time step and overlapping atoms",
-                       now.x[k], atom->tag[k / 3]));
+      model_.stop(
+          fmt::format("Pair style mliap_local: expected finite positions, got {} in atom {}; "
+                      "check the input, the time step and overlapping atoms",
+                      now.x[k], atom->tag[k / 3]));
   mliap_local::collect_rows(now, neighbour_list(now), model_.cutoff, rows_);
   return evaluate(now, rows_, keep, forces, atoms);
 }
@@ -646,8 +652,14 @@ mliap_local_result PairMLIAPLocal::searched(const Points &now)
 mliap_local_result PairMLIAPLocal::evaluate(const Points &now, const mliap_local::Rows &from,
                                             bool keep, bool forces, bool atoms)
 {
-  mliap_local_rows rows{now.n_own,        from.width, now.species, from.neighbour_species.data(),
-                        from.r_ij.data(), keep,        nullptr,     0,
+  mliap_local_rows rows{now.n_own,
+                        from.width,
+                        now.species,
+                        from.neighbour_species.data(),
+                        from.r_ij.data(),
+                        keep,
+                        nullptr,
+                        0,
                         0};
   mliap_local_result result{};
   if (atoms) {

@@ -80,7 +80,8 @@ bool Changes::same_at(const Compared &part, int settled, const View &now, int pl
 }
 
 /* Most points have not changed, and memcmp is as fast as memory. */
-bool Changes::equal_run(const Compared &part, int settled, const View &now, int place, int size) const
+bool Changes::equal_run(const Compared &part, int settled, const View &now, int place,
+                        int size) const
 {
   return !std::memcmp(part.settled.x(settled), now.x + 3 * place, sizeof(double) * 3 * size) &&
       !std::memcmp(part.settled.species(settled), now.species + place, sizeof(int) * size);

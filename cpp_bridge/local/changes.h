@@ -88,7 +88,8 @@ class Changes {
   bool compare_ghosts(const View &now, std::size_t many);
   void match(Compared &part, const View &now);
   bool settle_proposal_if_nearer(const Points &points);
-  int place_of(const Compared &part, int settled, const View &now, const std::vector<int> &taken) const;
+  int place_of(const Compared &part, int settled, const View &now,
+               const std::vector<int> &taken) const;
   static void rewrite(Compared &part, const View &now, const std::vector<Point> &gone,
                       const std::vector<int> &come);
   Answer describe(const Points &points, double cutoff, double overlap);

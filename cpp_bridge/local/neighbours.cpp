@@ -146,8 +146,8 @@ void add_forces(const Rows &rows, const double *edge_gradient, int n_own, const 
 #define WIDEST
 #endif
 
-WIDEST void find_species(const int *type, const int *mask, int hidden,
-                         const int *species_of_type, int n, int *__restrict species)
+WIDEST void find_species(const int *type, const int *mask, int hidden, const int *species_of_type,
+                         int n, int *__restrict species)
 {
   for (int k = 0; k < n; k++) {
     const int known = species_of_type[type[k]];

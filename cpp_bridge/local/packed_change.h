@@ -94,8 +94,8 @@ class PackedTogether {
 
 template <class Near>
 bool PackedChange::add_edges(const std::vector<Point> (&come)[PARTS],
-                             const std::vector<Point> (&gone)[PARTS], double cutoff,
-                             double overlap, Near &&near)
+                             const std::vector<Point> (&gone)[PARTS], double cutoff, double overlap,
+                             Near &&near)
 {
   bool too_close = false;
   for (int p = 0; p < PARTS; p++)

@@ -113,7 +113,8 @@ int Stage::place_at(const Proposal &proposal, const double *x, int species) cons
   cells_.find_near(x, SAME_PLACE * evaluator_.cutoff, near_);
   for (const int place : near_) {
     if (row_[place] != GHOST || cells_.species(place) != species) continue;
-    if (std::find(proposal.gone.begin(), proposal.gone.end(), place) != proposal.gone.end()) continue;
+    if (std::find(proposal.gone.begin(), proposal.gone.end(), place) != proposal.gone.end())
+      continue;
     if (found < 0 || square_distance(x, cells_.x(place)) < square_distance(x, cells_.x(found)))
       found = place;
   }
@@ -168,8 +169,8 @@ bool Stage::describe(const std::vector<TrialAtom> &gone, const std::vector<Trial
 
 void Stage::find_near(Proposal &proposal) const
 {
-  const auto look = [&](const std::vector<Point> (&points)[PARTS],
-                        std::vector<std::vector<int>> (&near)[PARTS]) {
+  const auto look = [&](const std::vector<Point>(&points)[PARTS],
+                        std::vector<std::vector<int>>(&near)[PARTS]) {
     for (int part = 0; part < PARTS; part++) {
       near[part].resize(points[part].size());
       for (std::size_t k = 0; k < points[part].size(); k++) {
@@ -305,13 +306,12 @@ bool Stage::pack(Proposal &proposal, double overlap)
     }
     return near_;    // it is one of them
   };
-  return !packed_.add_edges(
-      proposal.come, proposal.leave, evaluator_.cutoff, overlap,
-      [&](int part, const Point &point, auto &&visit) {
-        for (const int place : near_of(point))
-          if ((row_[place] == GHOST) == (part == GHOSTS))
-            visit(cells_.x(place), cells_.species(place), row_[place]);
-      });
+  return !packed_.add_edges(proposal.come, proposal.leave, evaluator_.cutoff, overlap,
+                            [&](int part, const Point &point, auto &&visit) {
+                              for (const int place : near_of(point))
+                                if ((row_[place] == GHOST) == (part == GHOSTS))
+                                  visit(cells_.x(place), cells_.species(place), row_[place]);
+                            });
 }
 
 int Stage::cache_size(int rows) const
@@ -319,8 +319,8 @@ int Stage::cache_size(int rows) const
   return std::max(rows, std::min(n_own_, FIRST_ROWS));
 }
 
-Stage::Answer Stage::propose(const std::vector<TrialAtom> &gone,
-                             const std::vector<TrialAtom> &come, double overlap)
+Stage::Answer Stage::propose(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come,
+                             double overlap)
 {
   failure_.clear();
   if (cells_.added() > MANY_ADDED + n_own_ / PART_ADDED) compact();
@@ -417,7 +417,7 @@ void Stage::accept()
     for (const int place : place_of_) row_[place] = UNKNOWN;
     cache_rows_.assign(0);
     settled_ = -1;
-      energy_ = 0.0;
+    energy_ = 0.0;
   }
   proposal_ = Proposal();
 }

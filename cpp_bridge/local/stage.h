@@ -107,15 +107,15 @@ class Stage {
   static constexpr int UNKNOWN = -1, GHOST = -2;    // instead of a row
 
   struct Proposal {
-    std::vector<int> gone;             // places
-    std::vector<Point> leave[PARTS];   // the points that are there
+    std::vector<int> gone;    // places
+    std::vector<Point> leave[PARTS];    // the points that are there
     std::vector<Point> come[PARTS];    // own ones with their rows
     /* Settled places near to each of these that stay, those of ghosts for own points only. */
     std::vector<std::vector<int>> near_leave[PARTS], near_come[PARTS];
-    std::vector<int> index;            // that own ones will have
-    std::vector<int> touched;          // own places that stay and are near any of these
+    std::vector<int> index;    // that own ones will have
+    std::vector<int> touched;    // own places that stay and are near any of these
     CacheRows::Proposal rows;
-    bool cached = false;               // the cache can settle it
+    bool cached = false;    // the cache can settle it
   };
 
   void compact();
@@ -132,17 +132,18 @@ class Stage {
   bool fill_around(const std::vector<Proposal> &proposals);
   bool pack(Proposal &, double overlap);
   bool evaluate_wholly(const Proposal &, double &difference);
-  double close_to(const Proposal &, const std::vector<Point> (&points)[PARTS], double distance) const;
+  double close_to(const Proposal &, const std::vector<Point> (&points)[PARTS],
+                  double distance) const;
 
   Evaluator evaluator_;
   Surroundings around_;
   int reach_[3] = {0, 0, 0};    // images looked at, in each direction
   Cells cells_;
-  std::vector<int> row_;        // of each place
-  std::vector<int> place_of_;   // own atom -> place
+  std::vector<int> row_;    // of each place
+  std::vector<int> place_of_;    // own atom -> place
   int n_own_ = -1;
   CacheRows cache_rows_;
-  int settled_ = -1;            // for the next call: see bridge.h
+  int settled_ = -1;    // for the next call: see bridge.h
   double energy_ = 0.0, difference_ = 0.0, proposed_energy_ = 0.0, squares_ = 0.0;
   long accepted_ = 0, updates_ = 0, filled_ = 0;
   int compilations_ = 0;
