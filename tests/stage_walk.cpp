@@ -627,7 +627,7 @@ class World {
     for (Process &process : processes_) {
       if (process.own.empty()) continue;
       const int k = any(int(process.own.size()));
-      process.stage.to_end(k);
+      process.stage.exchange(k, process.stage.n_own() - 1);
       std::swap(process.own[k], process.own.back());
       const bool known = process.known[k];
       process.known[k] = process.known.back();

@@ -15,6 +15,7 @@
 #include "utils.h"
 
 #include <algorithm>
+#include <array>
 #include <climits>
 #include <cmath>
 #include <cstring>
@@ -172,8 +173,39 @@ int FixGCMCMLIAPLocal::pick()
   int which = static_cast<int>(n_gas_ * same_.uniform());
   for (int process = 0; process < comm->me; process++) which -= counts_[process];
   if (which < 0 || which >= counts_[comm->me]) return -1;
-  if (stranded_.at == comm->me && which == counts_[comm->me] - 1) return -2;
+  if (stranded_.at == comm->me) {
+    const int place = counts_[comm->me] - (stranded_.before_last ? 2 : 1);
+    if (which == place) return -2;
+    if (which > place) which--;
+  }
   return gas_[which];
+}
+
+/* Two own atoms exchange their places, in LAMMPS, in the stage and among the gas. */
+void FixGCMCMLIAPLocal::exchange(int i, int j)
+{
+  if (i == j) return;
+  packed_.resize(MOST_VALUES);
+  atom->avec->pack_exchange(i, packed_.data());
+  atom->avec->copy(j, i, 1);
+  atom->avec->unpack_exchange(packed_.data());
+  atom->avec->copy(--atom->nlocal, j, 1);
+  stage_.exchange(i, j);
+  const bool i_is_gas = std::binary_search(gas_.begin(), gas_.end(), i);
+  if (i_is_gas == std::binary_search(gas_.begin(), gas_.end(), j)) return;
+  gas_.erase(std::lower_bound(gas_.begin(), gas_.end(), i_is_gas ? i : j));
+  const int now = i_is_gas ? j : i;
+  gas_.insert(std::lower_bound(gas_.begin(), gas_.end(), now), now);
+}
+
+/* An own atom to the end, as LAMMPS's exchange does it: the last one takes its place, or, if that is
+   still on its way, the one before. */
+void FixGCMCMLIAPLocal::to_end(int i, bool last_is_away)
+{
+  const int last = atom->nlocal - 1;
+  if (i == last) return;
+  if (last_is_away) exchange(i, last - 1);
+  exchange(last_is_away ? last - 1 : i, last);
 }
 
 /* The last atom takes the place of one that has left, in LAMMPS, in the stage and among the gas. */
@@ -269,6 +301,7 @@ void FixGCMCMLIAPLocal::plan(int left)
     Drawn &drawn = plan_.back().drawn;
     drawn = draw();
     if (!drawn.tried) continue;
+    if (drawn.leaves_box) break;
     mliap_local::Stage::Trial trial;
     if (drawn.kind != INSERTIONS) trial.gone.push_back(drawn.gone);
     if (drawn.kind != DELETIONS) trial.come.push_back(drawn.come);
@@ -280,11 +313,12 @@ void FixGCMCMLIAPLocal::plan(int left)
   same_ = same;
   own_ = own;
   if (!evaluate) {
-    const long before = stage_.filled();
+    double filled = -static_cast<double>(stage_.filled());
     prepare(trials);
+    filled += static_cast<double>(stage_.filled());
+    sum(&filled, 1);    // all processes plan, or none
     /* Where little is unknown, looking for it costs more than it is worth. */
-    const bool little = stage_.filled() - before < FEW_ROWS * static_cast<long>(trials.size());
-    unplanned_ = little ? UNPLANNED : 0;
+    unplanned_ = filled < FEW_ROWS * static_cast<double>(trials.size()) ? UNPLANNED : 0;
     return;
   }
   const std::vector<double> energies = differences(trials);
@@ -334,6 +368,11 @@ void FixGCMCMLIAPLocal::conclude(const Drawn &drawn, const Planned &planned)
 {
   counted_[drawn.kind]++;
   if (!drawn.tried) return;
+  if (drawn.leaves_box)
+    error->all(FLERR,
+               "Fix gcmc/mliap_local moved an atom out of the box, to {:.8g} {:.8g} {:.8g}; "
+               "use a region, or boundary p p p",
+               drawn.come.x[0], drawn.come.x[1], drawn.come.x[2]);
   double after = energy_ >= NOT_TRIED ? 0.0 : energy_;
   after += planned.known ? planned.difference : difference_of(drawn);
   /* LAMMPS looks for overlaps at one that it tries to delete, too. */
@@ -393,11 +432,6 @@ void FixGCMCMLIAPLocal::displaced(int i, double *coord)
     } while (square > 1.0);
     for (int c = 0; c < 3; c++) coord[c] = from[c] + displace_ * step[c];
   } while (!insertion_.in_region(coord));
-  if (!domain->inside_nonperiodic(coord))
-    error->one(FLERR,
-               "Fix gcmc/mliap_local moved an atom out of the box, to {:.8g} {:.8g} {:.8g}; "
-               "use a region, or boundary p p p",
-               coord[0], coord[1], coord[2]);
 }
 
 void FixGCMCMLIAPLocal::draw_move(Drawn &drawn)
@@ -406,16 +440,18 @@ void FixGCMCMLIAPLocal::draw_move(Drawn &drawn)
   drawn.tried = true;
   int i = pick();
   /* Whoever has picked it tells all: where it is, where it goes, what it is. */
-  double told[8] = {};
+  double told[9] = {};
   if (i != -1) {
     std::copy_n(i >= 0 ? atom->x[i] : stranded_.x, 3, told);
     displaced(i, told + 3);
     if (i >= 0) told[6] = species(atom->type[i]);
     told[7] = i >= 0 ? comm->me : stranded_.home;
   }
-  const bool was_stranded = stranded_.at >= 0;
+  if (i >= 0 && i == atom->nlocal - 1) told[8] = 1.0;
+  const Stranded was = stranded_;
+  const bool was_stranded = was.at >= 0;
   bring_home();
-  sum(told, 8);
+  sum(told, 9);
   drawn.home = static_cast<int>(told[7]);
   if (comm->me != drawn.home) i = -1;
   if (was_stranded && comm->me == drawn.home && i < 0) {    // its last one, picked elsewhere
@@ -427,10 +463,45 @@ void FixGCMCMLIAPLocal::draw_move(Drawn &drawn)
   if (was_stranded) MPI_Bcast(told + 6, 1, MPI_DOUBLE, drawn.home, world);
   const int kind = static_cast<int>(told[6]);
   if (kind < 0) refuse_null();
-  drawn.to = process_of(told + 3);
+  drawn.leaves_box = !domain->inside_nonperiodic(told + 3);
+  drawn.to = drawn.leaves_box ? drawn.home : process_of(told + 3);
+  if (was_stranded) order(was, told[8] > 0.0, drawn);
   drawn.gone = {{told[0], told[1], told[2]}, kind, i};
   drawn.come = {{told[3], told[4], told[5]}, kind, -1};
   if (comm->me == drawn.to) drawn.come.own = drawn.home == drawn.to ? i : atom->nlocal;
+}
+
+/* In one exchange of LAMMPS, which sends atoms one dimension after another, a stranded atom goes home
+   and the tried one to another process. In which order they leave and come decides who is last. */
+void FixGCMCMLIAPLocal::order(const Stranded &was, bool tried_is_last, Drawn &drawn) const
+{
+  if (drawn.home == drawn.to || (drawn.home != was.home && drawn.to != was.home)) return;
+  using Place = std::array<int, 3>;
+  const auto place = [&](int process) {
+    Place p{};
+    for (p[0] = 0; p[0] < comm->procgrid[0]; p[0]++)
+      for (p[1] = 0; p[1] < comm->procgrid[1]; p[1]++)
+        for (p[2] = 0; p[2] < comm->procgrid[2]; p[2]++)
+          if (comm->grid2proc[p[0]][p[1]][p[2]] == process) return p;
+    return Place{};
+  };
+  const Place at = place(was.at), home = place(was.home), from = place(drawn.home),
+              to = place(drawn.to);
+  if (drawn.home == was.home) {
+    int first = 0, last = 2;
+    while (first < 2 && from[first] == to[first]) first++;
+    while (last > 0 && at[last] == home[last]) last--;
+    drawn.leaves_before = first <= last;
+    return;
+  }
+  for (int d = 2; d >= 0; d--) {
+    const bool tried = from[d] != to[d], stranded = at[d] != home[d];
+    drawn.comes_before = stranded;
+    if (tried != stranded) return;
+    drawn.comes_before = from[d] == (to[d] + 1) % comm->procgrid[d];    // these are unpacked first
+    if (tried && from[d] != at[d]) return;
+  }
+  drawn.comes_before = !(was.before_last && tried_is_last);
 }
 
 void FixGCMCMLIAPLocal::refuse_null()
@@ -450,7 +521,7 @@ void FixGCMCMLIAPLocal::move(const Drawn &drawn)
     /* Wrapped, it may be where the region is not. */
     if (!is_gas(i)) gas_.erase(std::lower_bound(gas_.begin(), gas_.end(), i));
   }
-  if (drawn.home != drawn.to) send(i, drawn.home, drawn.to);
+  if (drawn.home != drawn.to) send(drawn);
   if (insertion_.has_region() || drawn.home != drawn.to) count_gas();
 }
 
@@ -458,41 +529,32 @@ void FixGCMCMLIAPLocal::move(const Drawn &drawn)
    its own. */
 void FixGCMCMLIAPLocal::strand(const Drawn &drawn)
 {
-  const int i = drawn.gone.own, last = atom->nlocal - 1;
-  if (i >= 0 && i != last) {
-    std::vector<double> buffer(MOST_VALUES);
-    atom->avec->pack_exchange(i, buffer.data());
-    atom->avec->copy(last, i, 1);
-    atom->nlocal--;
-    atom->avec->unpack_exchange(buffer.data());
-    stage_.to_end(i);
-    if (gas_.back() != last) {    // else both are gas before and after
-      gas_.erase(std::lower_bound(gas_.begin(), gas_.end(), i));
-      gas_.push_back(last);
-    }
-  }
+  if (drawn.gone.own >= 0) to_end(drawn.gone.own, drawn.leaves_before);
   stranded_.at = drawn.to;
   stranded_.home = drawn.home;
+  stranded_.before_last = drawn.comes_before;
   std::copy_n(drawn.gone.x, 3, stranded_.x);
   counts_[drawn.home]--;
   counts_[drawn.to]++;
 }
 
 /* An atom that was accepted at a place of another process goes there. */
-void FixGCMCMLIAPLocal::send(int i, int from, int to)
+void FixGCMCMLIAPLocal::send(const Drawn &drawn)
 {
   constexpr int TAG = 0;
-  std::vector<double> buffer(MOST_VALUES);
-  if (comm->me == from) {
-    const int n = atom->avec->pack_exchange(i, buffer.data());
-    MPI_Send(buffer.data(), n, MPI_DOUBLE, to, TAG, world);
-    leave(i);
+  packed_.resize(MOST_VALUES);
+  if (comm->me == drawn.home) {
+    to_end(drawn.gone.own, drawn.leaves_before);
+    const int last = atom->nlocal - 1, n = atom->avec->pack_exchange(last, packed_.data());
+    MPI_Send(packed_.data(), n, MPI_DOUBLE, drawn.to, TAG, world);
+    leave(last);
   }
-  if (comm->me == to) {
-    MPI_Recv(buffer.data(), static_cast<int>(buffer.size()), MPI_DOUBLE, from, TAG, world,
-             MPI_STATUS_IGNORE);
-    atom->avec->unpack_exchange(buffer.data());
-    if (is_gas(atom->nlocal - 1)) gas_.push_back(atom->nlocal - 1);
+  if (comm->me == drawn.to) {
+    MPI_Recv(packed_.data(), MOST_VALUES, MPI_DOUBLE, drawn.home, TAG, world, MPI_STATUS_IGNORE);
+    atom->avec->unpack_exchange(packed_.data());
+    const int last = atom->nlocal - 1;
+    if (is_gas(last)) gas_.push_back(last);
+    if (drawn.comes_before) exchange(last - 1, last);
   }
 }
 
@@ -539,6 +601,7 @@ void FixGCMCMLIAPLocal::draw_insertion(Drawn &drawn)
   drawn.to = process_of(x);
   if (comm->me == drawn.to)
     for (double &component : drawn.v) component = own_.gaussian() * sigma_;
+  drawn.comes_before = stranded_.at >= 0 && stranded_.home == drawn.to;
   bring_home();
   drawn.come.species = species(type_);
   drawn.come.own = comm->me == drawn.to ? atom->nlocal : -1;
@@ -557,6 +620,7 @@ void FixGCMCMLIAPLocal::insert(const Drawn &drawn)
     std::copy_n(drawn.v, 3, atom->v[i]);
     modify->create_attribute(i);
     if (is_gas(i)) gas_.push_back(i);
+    if (drawn.comes_before) exchange(i - 1, i);
   }
   if (insertion_.has_region()) {
     count_gas();

@@ -32,11 +32,14 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
   struct Drawn {
     int kind = MOVES;    // MOVES, DELETIONS or INSERTIONS
     bool tried = false;    // else there is nothing to try
+    bool leaves_box = false;    // across a boundary that is not periodic
     TrialAtom gone{}, come{};
     int home = -1, to = -1;    // processes of the one that goes, and of the one that comes
     imageint image = 0;    // of one that is moved, on its process
     tagint tag = 0;    // of one that is deleted
     double v[3] = {};    // of one that is inserted, on its process
+    /* Of one beside which a stranded one goes home: it leaves that process before, comes there before. */
+    bool leaves_before = false, comes_before = false;
     bool same(const Drawn &) const;    // in all that an energy depends on
   };
   struct Planned {
@@ -51,6 +54,8 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
   void count_gas();
   bool is_gas(int i) const;
   int pick();
+  void exchange(int i, int j);
+  void to_end(int i, bool last_is_away);
   void leave(int i);
   tagint largest_tag() const;
   int process_of(const double *x) const;
@@ -69,7 +74,7 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
   void insert(const Drawn &);
   void strand(const Drawn &);
   void bring_home();
-  void send(int i, int from, int to);
+  void send(const Drawn &);
 
   int n_exchanges_, n_moves_, type_;
   double temperature_, mu_, displace_;
@@ -94,8 +99,11 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
      next trial, last of that process's atoms, where it may be picked. */
   struct Stranded {
     int at = -1, home = -1;    // processes
+    bool before_last = false;    // another one came after it
     double x[3] = {};
   } stranded_;
+  void order(const Stranded &was, bool tried_is_last, Drawn &drawn) const;
+  std::vector<double> packed_;    // an atom on its way
   std::deque<Planned> plan_;
   int reach_ = 8;    // trials that are planned ahead next
   int unplanned_ = 0;    // trials that nobody plans

@@ -69,8 +69,8 @@ class Stage {
   /* As LAMMPS removes atoms: the last one takes the index of one that has gone. accept() does not
      do this, because who has gone may have come back elsewhere. */
   void close_gap(int own);
-  /* An own atom becomes the last one, the last one takes its index. */
-  void to_end(int own) { std::swap(place_of_[own], place_of_.back()); }
+  /* Two own atoms exchange their indices. */
+  void exchange(int one, int other) { std::swap(place_of_[one], place_of_[other]); }
 
   /* Differences of proposals that each start from the present state, in one call. Answer and
      difference of each; none becomes a proposal. */
