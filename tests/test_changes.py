@@ -35,7 +35,9 @@ def test_random_walks(tmp_path):
 
 def test_random_flips(tmp_path):
     """Every energy of an atom is that of all pairs, whatever the cache holds."""
-    derived, whole, known = walk(tmp_path, "energies_walk", ["atomic_energies", "neighbours"], 1000)
+    derived, whole, known = walk(
+        tmp_path, "energies_walk", ["atomic_energies", "packed_change", "neighbours"], 1000
+    )
     assert derived > 4000 and whole > 4000 and known > 20000
 
 

@@ -222,7 +222,9 @@ def test_walks_on_ranks(model, tmp_path, ranks):
         elements = "Ni Al H" if system == ALLOY else "Ni H"
         groups = "" if system == ALLOY else GROUPS
         beside = f"model {model('eam')} {elements} verify 37"
-        fix, length = ("s", 2) if "atom/swap" in fixes else ("w", 3) if "widom" in fixes else ("g", 8)
+        fix, length = (
+            ("s", 2) if "atom/swap" in fixes else ("w", 3) if "widom" in fixes else ("g", 8)
+        )
         vector = " ".join(f"f_{fix}[{k}]" for k in range(1, length + 1))
         for kind, start in {
             "stock": native(elements) + groups + fixes,

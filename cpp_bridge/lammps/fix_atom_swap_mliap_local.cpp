@@ -7,6 +7,7 @@
 #include "comm.h"
 #include "error.h"
 #include "force.h"
+#include "insertion.h"
 #include "region.h"
 #include "update.h"
 #include "utils.h"
@@ -14,7 +15,6 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <numeric>
 
 using namespace LAMMPS_NS;
 
@@ -107,7 +107,7 @@ void FixAtomSwapMLIAPLocal::init()
                  "model; give the element of that type",
                  type);
   }
-  if (!region_id_.empty()) region_ = region_of(region_id_.c_str());
+  region_ = region_id_.empty() ? nullptr : find_region(lmp, region_id_, style);
 }
 
 /* --- who can be picked ------------------------------------------------------------------------- */
@@ -131,23 +131,11 @@ void FixAtomSwapMLIAPLocal::find(Atoms &atoms, int type) const
   count(atoms);
 }
 
-void FixAtomSwapMLIAPLocal::count(Atoms &atoms) const
-{
-  atoms.counts.assign(comm->nprocs, 0);
-  const int here = static_cast<int>(atoms.own.size());
-  if (comm->nprocs == 1)
-    atoms.counts[0] = here;
-  else
-    MPI_Allgather(&here, 1, MPI_INT, atoms.counts.data(), 1, MPI_INT, world);
-  atoms.all = std::accumulate(atoms.counts.begin(), atoms.counts.end(), 0);
-}
-
 /* An own atom, or -1 where another process has it. */
 int FixAtomSwapMLIAPLocal::pick(const Atoms &atoms)
 {
-  int which = static_cast<int>(atoms.all * same_.uniform());
-  for (int process = 0; process < comm->me; process++) which -= atoms.counts[process];
-  return which >= 0 && which < atoms.counts[comm->me] ? atoms.own[which] : -1;
+  const int which = FixMonteCarlo::pick(atoms, same_);
+  return which < 0 ? -1 : atoms.own[which];
 }
 
 /* --- trials ------------------------------------------------------------------------------------ */
@@ -266,16 +254,9 @@ double FixAtomSwapMLIAPLocal::compute_vector(int n)
 
 void FixAtomSwapMLIAPLocal::write_restart(FILE *file)
 {
-  const double list[] = {static_cast<double>(same_.state()),
-                         static_cast<double>(own_.state()),
-                         ubuf(next_reneighbor).d,
-                         tried_,
-                         swapped_,
-                         ubuf(update->ntimestep).d};
-  if (comm->me != 0) return;
-  const int size = sizeof(list);
-  fwrite(&size, sizeof(int), 1, file);
-  fwrite(list, 1, size, file);
+  write(file,
+        {static_cast<double>(same_.state()), static_cast<double>(own_.state()),
+         ubuf(next_reneighbor).d, tried_, swapped_, ubuf(update->ntimestep).d});
 }
 
 void FixAtomSwapMLIAPLocal::restart(char *buffer)

@@ -20,17 +20,9 @@ class FixAtomSwapMLIAPLocal : public FixMonteCarlo {
   void trials() override;
 
  private:
-  /* Own atoms that can be picked, in their order, and how many other processes have. */
-  struct Atoms {
-    std::vector<int> own;
-    std::vector<int> counts;    // of each process
-    int all = 0;
-  };
-
   void options(int narg, char **arg);
   bool is_swappable(int i) const;
   void find(Atoms &atoms, int type) const;
-  void count(Atoms &atoms) const;
   int pick(const Atoms &atoms);
   void swap();
   void change();

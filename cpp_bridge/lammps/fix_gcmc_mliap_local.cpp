@@ -19,7 +19,6 @@
 #include <climits>
 #include <cmath>
 #include <cstring>
-#include <numeric>
 
 using namespace LAMMPS_NS;
 
@@ -150,35 +149,23 @@ bool FixGCMCMLIAPLocal::is_gas(int i) const
 
 void FixGCMCMLIAPLocal::find_gas()
 {
-  gas_.clear();
+  gas_.own.clear();
   for (int i = 0; i < atom->nlocal; i++)
-    if (is_gas(i)) gas_.push_back(i);
-  count_gas();
-}
-
-void FixGCMCMLIAPLocal::count_gas()
-{
-  counts_.assign(comm->nprocs, 0);
-  const int here = static_cast<int>(gas_.size());
-  if (comm->nprocs == 1)
-    counts_[0] = here;
-  else
-    MPI_Allgather(&here, 1, MPI_INT, counts_.data(), 1, MPI_INT, world);
-  n_gas_ = std::accumulate(counts_.begin(), counts_.end(), 0);
+    if (is_gas(i)) gas_.own.push_back(i);
+  count(gas_);
 }
 
 /* An own atom, -1 where another process has it, -2 where it is the stranded one. */
 int FixGCMCMLIAPLocal::pick()
 {
-  int which = static_cast<int>(n_gas_ * same_.uniform());
-  for (int process = 0; process < comm->me; process++) which -= counts_[process];
-  if (which < 0 || which >= counts_[comm->me]) return -1;
+  int which = FixMonteCarlo::pick(gas_, same_);
+  if (which < 0) return -1;
   if (stranded_.at == comm->me) {
-    const int place = counts_[comm->me] - (stranded_.before_last ? 2 : 1);
+    const int place = gas_.counts[comm->me] - (stranded_.before_last ? 2 : 1);
     if (which == place) return -2;
     if (which > place) which--;
   }
-  return gas_[which];
+  return gas_.own[which];
 }
 
 /* Two own atoms exchange their places, in LAMMPS, in the stage and among the gas. */
@@ -191,11 +178,11 @@ void FixGCMCMLIAPLocal::exchange(int i, int j)
   atom->avec->unpack_exchange(packed_.data());
   atom->avec->copy(--atom->nlocal, j, 1);
   stage_.exchange(i, j);
-  const bool i_is_gas = std::binary_search(gas_.begin(), gas_.end(), i);
-  if (i_is_gas == std::binary_search(gas_.begin(), gas_.end(), j)) return;
-  gas_.erase(std::lower_bound(gas_.begin(), gas_.end(), i_is_gas ? i : j));
+  const bool i_is_gas = std::binary_search(gas_.own.begin(), gas_.own.end(), i);
+  if (i_is_gas == std::binary_search(gas_.own.begin(), gas_.own.end(), j)) return;
+  gas_.own.erase(std::lower_bound(gas_.own.begin(), gas_.own.end(), i_is_gas ? i : j));
   const int now = i_is_gas ? j : i;
-  gas_.insert(std::lower_bound(gas_.begin(), gas_.end(), now), now);
+  gas_.own.insert(std::lower_bound(gas_.own.begin(), gas_.own.end(), now), now);
 }
 
 /* An own atom to the end, as LAMMPS's exchange does it: the last one takes its place, or, if that is
@@ -215,16 +202,16 @@ void FixGCMCMLIAPLocal::leave(int i)
   if (i != last) atom->avec->copy(last, i, 1);
   atom->nlocal--;
   stage_.close_gap(i);
-  const bool last_is_gas = !gas_.empty() && gas_.back() == last;
-  const auto at = std::lower_bound(gas_.begin(), gas_.end(), i);
-  const bool was_gas = at != gas_.end() && *at == i;
+  const bool last_is_gas = !gas_.own.empty() && gas_.own.back() == last;
+  const auto at = std::lower_bound(gas_.own.begin(), gas_.own.end(), i);
+  const bool was_gas = at != gas_.own.end() && *at == i;
   if (i == last) {
-    if (last_is_gas) gas_.pop_back();
+    if (last_is_gas) gas_.own.pop_back();
   } else if (last_is_gas) {
-    if (!was_gas) gas_.insert(at, i);
-    gas_.pop_back();
+    if (!was_gas) gas_.own.insert(at, i);
+    gas_.own.pop_back();
   } else if (was_gas) {
-    gas_.erase(at);
+    gas_.own.erase(at);
   }
 }
 
@@ -378,8 +365,8 @@ void FixGCMCMLIAPLocal::conclude(const Drawn &drawn, const Planned &planned)
   /* LAMMPS looks for overlaps at one that it tries to delete, too. */
   if ((drawn.kind == DELETIONS ? close_pairs() : proposed_close_pairs()) > 0.0) after = OVERLAPPING;
   double most = 1.0;    // of the random number, without the energy
-  if (drawn.kind == DELETIONS) most = n_gas_ / (zz_ * volume_);
-  if (drawn.kind == INSERTIONS) most = zz_ * volume_ / (n_gas_ + 1);
+  if (drawn.kind == DELETIONS) most = gas_.all / (zz_ * volume_);
+  if (drawn.kind == INSERTIONS) most = zz_ * volume_ / (gas_.all + 1);
   const bool decided = drawn.kind == DELETIONS || after < NOT_TRIED;
   const bool accepted = decided && same_.uniform() < most * exp(beta_ * (energy_ - after));
   acceptance_ += ((accepted ? 1.0 : 0.0) - acceptance_) / MEMORY;
@@ -413,8 +400,8 @@ double FixGCMCMLIAPLocal::difference_of(const Drawn &drawn)
 void FixGCMCMLIAPLocal::bring_home()
 {
   if (stranded_.at < 0) return;
-  counts_[stranded_.at]--;
-  counts_[stranded_.home]++;
+  gas_.counts[stranded_.at]--;
+  gas_.counts[stranded_.home]++;
   stranded_ = Stranded();
 }
 
@@ -436,7 +423,7 @@ void FixGCMCMLIAPLocal::displaced(int i, double *coord)
 
 void FixGCMCMLIAPLocal::draw_move(Drawn &drawn)
 {
-  if (n_gas_ == 0) return;
+  if (gas_.all == 0) return;
   drawn.tried = true;
   int i = pick();
   /* Whoever has picked it tells all: where it is, where it goes, what it is. */
@@ -455,7 +442,7 @@ void FixGCMCMLIAPLocal::draw_move(Drawn &drawn)
   drawn.home = static_cast<int>(told[7]);
   if (comm->me != drawn.home) i = -1;
   if (was_stranded && comm->me == drawn.home && i < 0) {    // its last one, picked elsewhere
-    i = gas_.back();
+    i = gas_.own.back();
     told[6] = species(atom->type[i]);
   }
   drawn.image = i >= 0 ? atom->image[i] : 0;
@@ -519,10 +506,10 @@ void FixGCMCMLIAPLocal::move(const Drawn &drawn)
     std::copy_n(drawn.come.x, 3, atom->x[i]);
     atom->image[i] = drawn.image;
     /* Wrapped, it may be where the region is not. */
-    if (!is_gas(i)) gas_.erase(std::lower_bound(gas_.begin(), gas_.end(), i));
+    if (!is_gas(i)) gas_.own.erase(std::lower_bound(gas_.own.begin(), gas_.own.end(), i));
   }
   if (drawn.home != drawn.to) send(drawn);
-  if (insertion_.has_region() || drawn.home != drawn.to) count_gas();
+  if (insertion_.has_region() || drawn.home != drawn.to) count(gas_);
 }
 
 /* LAMMPS has moved it to another process and lets it come back: there and then it is the last one of
@@ -534,8 +521,8 @@ void FixGCMCMLIAPLocal::strand(const Drawn &drawn)
   stranded_.home = drawn.home;
   stranded_.before_last = drawn.comes_before;
   std::copy_n(drawn.gone.x, 3, stranded_.x);
-  counts_[drawn.home]--;
-  counts_[drawn.to]++;
+  gas_.counts[drawn.home]--;
+  gas_.counts[drawn.to]++;
 }
 
 /* An atom that was accepted at a place of another process goes there. */
@@ -553,21 +540,21 @@ void FixGCMCMLIAPLocal::send(const Drawn &drawn)
     MPI_Recv(packed_.data(), MOST_VALUES, MPI_DOUBLE, drawn.home, TAG, world, MPI_STATUS_IGNORE);
     atom->avec->unpack_exchange(packed_.data());
     const int last = atom->nlocal - 1;
-    if (is_gas(last)) gas_.push_back(last);
+    if (is_gas(last)) gas_.own.push_back(last);
     if (drawn.comes_before) exchange(last - 1, last);
   }
 }
 
 void FixGCMCMLIAPLocal::draw_deletion(Drawn &drawn)
 {
-  if (n_gas_ == 0 || n_gas_ <= least_) return;
+  if (gas_.all == 0 || gas_.all <= least_) return;
   drawn.tried = true;
   int i = pick();
   /* The stranded one is deleted where it is at home, as last of the gas there. */
   if (stranded_.at >= 0) {
     double picked = i == -2;
     sum(&picked, 1);
-    if (picked > 0.0) i = comm->me == stranded_.home ? gas_.back() : -1;
+    if (picked > 0.0) i = comm->me == stranded_.home ? gas_.own.back() : -1;
     bring_home();
   }
   double told[6] = {};
@@ -587,8 +574,8 @@ void FixGCMCMLIAPLocal::draw_deletion(Drawn &drawn)
 void FixGCMCMLIAPLocal::remove(const Drawn &drawn)
 {
   if (drawn.gone.own >= 0) leave(drawn.gone.own);
-  counts_[drawn.home]--;
-  n_gas_--;
+  gas_.counts[drawn.home]--;
+  gas_.all--;
   atom->natoms--;
   if (drawn.tag == last_tag_) last_tag_ = largest_tag();
 }
@@ -596,7 +583,7 @@ void FixGCMCMLIAPLocal::remove(const Drawn &drawn)
 void FixGCMCMLIAPLocal::draw_insertion(Drawn &drawn)
 {
   double *x = drawn.come.x;
-  if (n_gas_ >= most_ || !insertion_.draw(same_, x)) return;
+  if (gas_.all >= most_ || !insertion_.draw(same_, x)) return;
   drawn.tried = true;
   drawn.to = process_of(x);
   if (comm->me == drawn.to)
@@ -619,14 +606,14 @@ void FixGCMCMLIAPLocal::insert(const Drawn &drawn)
     atom->tag[i] = last_tag_;
     std::copy_n(drawn.v, 3, atom->v[i]);
     modify->create_attribute(i);
-    if (is_gas(i)) gas_.push_back(i);
+    if (is_gas(i)) gas_.own.push_back(i);
     if (drawn.comes_before) exchange(i - 1, i);
   }
   if (insertion_.has_region()) {
-    count_gas();
+    count(gas_);
   } else {
-    counts_[drawn.to]++;
-    n_gas_++;
+    gas_.counts[drawn.to]++;
+    gas_.all++;
   }
 }
 
@@ -637,25 +624,13 @@ double FixGCMCMLIAPLocal::compute_vector(int n)
   return counted_[n];
 }
 
-/* As fix gcmc writes it: the one goes on where the other ended. */
 void FixGCMCMLIAPLocal::write_restart(FILE *file)
 {
-  const double list[] = {static_cast<double>(same_.state()),
-                         static_cast<double>(own_.state()),
-                         ubuf(next_reneighbor).d,
-                         counted_[MOVES],
-                         counted_[MOVED],
-                         counted_[ROTATIONS],
-                         counted_[ROTATED],
-                         counted_[DELETIONS],
-                         counted_[DELETED],
-                         counted_[INSERTIONS],
-                         counted_[INSERTED],
-                         ubuf(update->ntimestep).d};
-  if (comm->me != 0) return;
-  const int size = sizeof(list);
-  fwrite(&size, sizeof(int), 1, file);
-  fwrite(list, 1, size, file);
+  write(file,
+        {static_cast<double>(same_.state()), static_cast<double>(own_.state()),
+         ubuf(next_reneighbor).d, counted_[MOVES], counted_[MOVED], counted_[ROTATIONS],
+         counted_[ROTATED], counted_[DELETIONS], counted_[DELETED], counted_[INSERTIONS],
+         counted_[INSERTED], ubuf(update->ntimestep).d});
 }
 
 void FixGCMCMLIAPLocal::restart(char *buffer)

@@ -51,7 +51,6 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
   void options(int narg, char **arg);
   [[noreturn]] void refuse_null();
   void find_gas();
-  void count_gas();
   bool is_gas(int i) const;
   int pick();
   void exchange(int i, int j);
@@ -90,11 +89,8 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
   int new_mask_ = 0;
 
   double energy_ = 0.0;    // of the present state, less that at the stage's begin
-  std::vector<int> gas_;    // own gas atoms, in their order
-  std::vector<int> counts_;    // gas atoms of each process
-  int n_gas_ = 0;
+  Atoms gas_;
   tagint last_tag_ = 0;
-  bool new_tags_ = false;
   /* A gas atom that a refused move had brought to another process. LAMMPS leaves it there until the
      next trial, last of that process's atoms, where it may be picked. */
   struct Stranded {

@@ -4,7 +4,6 @@
 
 #include "atom.h"
 #include "comm.h"
-#include "compute.h"
 #include "domain.h"
 #include "error.h"
 #include "force.h"
@@ -13,27 +12,24 @@
 #include "neighbor.h"
 #include "pair.h"
 #include "pair_mliap_local.h"
-#include "region.h"
 #include "update.h"
 #include "utils.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 using namespace LAMMPS_NS;
 using namespace FixConst;
 using mliap_local::Points;
 using mliap_local::Stage;
 
-/* The energy of an overlap: as the pair style answers it, see there. */
-static constexpr double OVERLAP_ENERGY = 1.0e40;
 /* An atom on top of another is one in any model, whatever it makes of no distance at all: this part
    of the cutoff. */
 static constexpr double COINCIDENT = 1.0e-6;
 /* Two programs that evaluate one model agree to this part of the energy. */
 static constexpr double SAME_MODEL = 1.0e-9;
-static constexpr double SUM_ROUNDING = 1.0e-12;
 /* Atoms evaluated at once when all are. */
 static constexpr int CHUNK = 16384;
 /* Accepted changes after which sums start anew. */
@@ -82,15 +78,6 @@ double FixMonteCarlo::number(const char *word) const
 int FixMonteCarlo::whole(const char *word) const
 {
   return utils::inumeric(FLERR, word, false, lmp);
-}
-
-Region *FixMonteCarlo::region_of(const char *name) const
-{
-  Region *region = domain->get_region_by_id(name);
-  if (!region)
-    error->all(FLERR, "Fix {}: expected the ID of a region, got {}; define it before the fix",
-               style, name);
-  return region;
 }
 
 void FixMonteCarlo::unknown(const char *word, const char *known)
@@ -159,7 +146,6 @@ void FixMonteCarlo::init()
                atom->firstgroupname);
   refuse_other_energies();
   open_model();
-  stage_checked_ = false;
   compared_ = false;
   trials_ = overlaps_ = 0;
   largest_drift_ = tolerated_ = mismatch_ = 0.0;
@@ -261,27 +247,19 @@ void FixMonteCarlo::check_model()
 {
   if (update->eflag_global != update->ntimestep) return;    // nobody evaluated an energy
   stage_.begin(points(), surroundings());
-  double sums[4] = {0.0, 0.0, force->pair->eng_vdwl + force->pair->eng_coul, 0.0};
+  double sums[3] = {0.0, 0.0, force->pair->eng_vdwl + force->pair->eng_coul};
   mliap_local::Rows rows;
   std::vector<int> kinds;
   for (int begin = 0; begin < atom->nlocal; begin += CHUNK) {
     stage_.collect(begin, std::min(begin + CHUNK, atom->nlocal), rows, kinds);
-    const mliap_local_rows wanted{static_cast<int>(kinds.size()),
-                                  rows.width,
-                                  kinds.data(),
-                                  rows.neighbour_species.data(),
-                                  rows.r_ij.data(),
-                                  0,
-                                  nullptr,
-                                  0,
-                                  0};
+    const int n_rows = static_cast<int>(kinds.size());
     mliap_local_result result{};
-    if (!model_.evaluate(wanted, result)) model_.failed();
+    if (!model_.evaluate(wanted_rows(rows, kinds.data(), n_rows), result)) model_.failed();
     sums[0] += result.energy;
     sums[1] += result.squares;
   }
   stage_.forget();
-  sum(sums, 4);
+  sum(sums, 3);
   const double largest = std::max(std::fabs(sums[0]), std::fabs(sums[2]));
   const double tolerance = check_tolerance_ > 0.0
       ? check_tolerance_
@@ -386,6 +364,24 @@ FixMonteCarlo::TrialAtom FixMonteCarlo::trial_atom(int i) const
   return {{x[0], x[1], x[2]}, species(atom->type[i]), i};
 }
 
+void FixMonteCarlo::count(Atoms &atoms) const
+{
+  atoms.counts.assign(comm->nprocs, 0);
+  const int here = static_cast<int>(atoms.own.size());
+  if (comm->nprocs == 1)
+    atoms.counts[0] = here;
+  else
+    MPI_Allgather(&here, 1, MPI_INT, atoms.counts.data(), 1, MPI_INT, world);
+  atoms.all = std::accumulate(atoms.counts.begin(), atoms.counts.end(), 0);
+}
+
+int FixMonteCarlo::pick(const Atoms &atoms, RandomPark &random) const
+{
+  int which = static_cast<int>(atoms.all * random.uniform());
+  for (int process = 0; process < comm->me; process++) which -= atoms.counts[process];
+  return which >= 0 && which < atoms.counts[comm->me] ? which : -1;
+}
+
 bool FixMonteCarlo::is_here(const double *x) const
 {
   if (comm->nprocs == 1) return true;
@@ -418,7 +414,7 @@ double FixMonteCarlo::difference(const std::vector<TrialAtom> &gone,
   proposed_close_pairs_ = close_pairs_ + sums[2];
   if (sums[1] > 0.0) {
     overlaps_++;
-    return OVERLAP_ENERGY;
+    return Model::OVERLAP_ENERGY;
   }
   if (!std::isfinite(sums[0]))
     model_.stop(fmt::format("Fix {}: expected a number for the energy of a trial, but the model "
@@ -430,7 +426,7 @@ double FixMonteCarlo::difference(const std::vector<TrialAtom> &gone,
     double squares = 0.0;
     const double before = full_energy({}, {}, squares);
     const double after = full_energy(gone, come, squares);
-    judge(sums[0], after - before, squares, "trial");
+    judge(sums[0], after - before, squares);
   }
   return sums[0];
 }
@@ -448,13 +444,13 @@ std::vector<double> FixMonteCarlo::differences(std::vector<Stage::Trial> &trials
   std::vector<double> energies;
   for (std::size_t t = 0; t < trials.size(); t++) {
     overlaps_ += sums[2 * t + 1] > 0.0;
-    energies.push_back(sums[2 * t + 1] > 0.0 ? OVERLAP_ENERGY : sums[2 * t]);
+    energies.push_back(sums[2 * t + 1] > 0.0 ? Model::OVERLAP_ENERGY : sums[2 * t]);
     if (verify_ == 0 || ++since_verified_ < verify_ || sums[2 * t + 1] > 0.0) continue;
     since_verified_ = 0;
     double squares = 0.0;
     const double before = full_energy({}, {}, squares);
     const double after = full_energy(trials[t].gone, trials[t].come, squares);
-    judge(energies.back(), after - before, squares, "trial");
+    judge(energies.back(), after - before, squares);
   }
   return energies;
 }
@@ -539,31 +535,29 @@ double FixMonteCarlo::full_energy(const std::vector<TrialAtom> &gone,
   mliap_local::Rows rows;
   mliap_local::search_rows({n_own, static_cast<int>(kinds.size()), x.data(), kinds.data()},
                            model_.cutoff, rows);
-  const mliap_local_rows wanted{
-      n_own, rows.width, kinds.data(), rows.neighbour_species.data(), rows.r_ij.data(), 0, nullptr,
-      0,     0};
   mliap_local_result result{};
-  if (!model_.evaluate(wanted, result)) model_.failed();
+  if (!model_.evaluate(wanted_rows(rows, kinds.data(), n_own), result)) model_.failed();
   double sums[2] = {result.energy, result.squares};
   sum(sums, 2);
   squares += sums[1];
   return sums[0];
 }
 
-void FixMonteCarlo::judge(double value, double reference, double squares, const char *what)
+void FixMonteCarlo::judge(double value, double reference, double squares)
 {
-  const double tolerance = model_.rounding * std::sqrt(squares) +
-      SUM_ROUNDING * std::max({std::fabs(value), std::fabs(reference), std::sqrt(squares)});
+  const double tolerance = model_.tolerance(
+      squares, std::max({std::fabs(value), std::fabs(reference), std::sqrt(squares)}));
   const double drift = std::fabs(value - reference);
   /* Who overlaps so much that nothing accepts it is beyond what rounding is measured against. */
   if (reference > 1000.0 * force->boltz * 1.0e4) return;
   largest_drift_ = std::max(largest_drift_, drift);
   tolerated_ = std::max(tolerated_, tolerance);
   if (drift <= tolerance) return;
-  error->all(FLERR,
-             "Fix {}: the difference of a {} is {:.15g} by increments and {:.15g} between two full "
-             "evaluations, {:.3g} apart where {:.3g} is tolerated; use a model in 64bit",
-             style, what, value, reference, drift, tolerance);
+  error->all(
+      FLERR,
+      "Fix {}: the difference of a trial is {:.15g} by increments and {:.15g} between two full "
+      "evaluations, {:.3g} apart where {:.3g} is tolerated; use a model in 64bit",
+      style, value, reference, drift, tolerance);
 }
 
 void FixMonteCarlo::post_run()
@@ -581,6 +575,15 @@ void FixMonteCarlo::post_run()
                    "fix {} {}: largest |difference - full| {:.3g}, up to {:.3g} would have "
                    "passed\n",
                    id, style, largest_drift_, tolerated_);
+}
+
+/* As LAMMPS's fixes write it: the one goes on where the other ended. */
+void FixMonteCarlo::write(FILE *file, const std::vector<double> &values) const
+{
+  if (comm->me != 0) return;
+  const int size = static_cast<int>(values.size() * sizeof(double));
+  fwrite(&size, sizeof(int), 1, file);
+  fwrite(values.data(), 1, size, file);
 }
 
 double FixMonteCarlo::memory_usage()

@@ -41,7 +41,6 @@ class FixMonteCarlo : public Fix {
   [[noreturn]] void left_to_stock(const char *word);
   double number(const char *word) const;
   int whole(const char *word) const;
-  class Region *region_of(const char *id) const;
   std::string stock() const;    // the fix whose arguments these are
 
   /* Difference of energies, of all processes, if these atoms leave and come; a proposal. 1e40 if one
@@ -55,6 +54,16 @@ class FixMonteCarlo : public Fix {
   void accept();
 
   TrialAtom trial_atom(int i) const;    // own atom i as it is
+
+  /* Own atoms that can be picked, in their order, and how many other processes have. */
+  struct Atoms {
+    std::vector<int> own;
+    std::vector<int> counts;    // of each process
+    int all = 0;
+  };
+  void count(Atoms &) const;
+  int pick(const Atoms &, RandomPark &) const;    // which of `own`; -1: of another process
+  void write(FILE *, const std::vector<double> &) const;    // what restart() reads
   int species(int type) const { return species_of_type_[type]; }
   bool is_here(const double *x) const;    // is a place of the box in this process's part
   void sum(double *values, int n) const;    // over processes, in place
@@ -76,7 +85,7 @@ class FixMonteCarlo : public Fix {
   [[noreturn]] void failed();
   double full_energy(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come,
                      double &squares);
-  void judge(double difference, double reference, double squares, const char *what);
+  void judge(double difference, double reference, double squares);
 
   std::string file_;    // keyword model; empty: that of pair_style mliap_local
   std::vector<std::string> elements_;    // of each type
@@ -88,7 +97,7 @@ class FixMonteCarlo : public Fix {
   double check_tolerance_ = 0.0;
 
   double close_pairs_ = 0.0, proposed_close_pairs_ = 0.0;
-  bool stage_checked_ = false, check_due_ = false;
+  bool check_due_ = false;
   double first_difference_ = 0.0;
   bool compared_ = false;
   long stages_ = 0, trials_ = 0, overlaps_ = 0, since_verified_ = 0;

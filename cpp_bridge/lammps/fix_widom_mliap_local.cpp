@@ -88,12 +88,7 @@ double FixWidomMLIAPLocal::compute_vector(int n)
 
 void FixWidomMLIAPLocal::write_restart(FILE *file)
 {
-  const double list[3] = {static_cast<double>(same_.state()), static_cast<double>(next_reneighbor),
-                          0.0};
-  if (comm->me != 0) return;
-  const int size = 2 * sizeof(double);
-  fwrite(&size, sizeof(int), 1, file);
-  fwrite(list, 1, size, file);
+  write(file, {static_cast<double>(same_.state()), static_cast<double>(next_reneighbor)});
 }
 
 /* LAMMPS's fix widom reads the step from behind what it has written; we read what is there. */

@@ -12,14 +12,20 @@ using namespace LAMMPS_NS;
 
 static constexpr int ATTEMPTS = 1000, POINTS = 10000000;
 
+Region *LAMMPS_NS::find_region(LAMMPS *lmp, const std::string &id, const std::string &fix)
+{
+  Region *region = lmp->domain->get_region_by_id(id);
+  if (!region)
+    lmp->error->all(FLERR,
+                    "Fix {} region: expected the ID of a region, got {}; define it before the fix",
+                    fix, id);
+  return region;
+}
+
 void Insertion::use_region(const char *id, RandomPark &random)
 {
   id_ = id;
-  region_ = domain->get_region_by_id(id_);
-  if (!region_)
-    error->all(FLERR,
-               "Fix {} region: expected the ID of a region, got {}; define it before the fix", fix_,
-               id_);
+  region_ = find_region(lmp, id_, fix_);
   if (!region_->bboxflag)
     error->all(FLERR, "Fix {} region {}: expected one with a bounding box", fix_, id_);
   if (region_->dynamic_check())
@@ -41,10 +47,7 @@ void Insertion::use_region(const char *id, RandomPark &random)
 void Insertion::init()
 {
   if (id_.empty()) return;
-  region_ = domain->get_region_by_id(id_);
-  if (!region_)
-    error->all(FLERR, "Fix {} region: expected region {} to be there still; define it again", fix_,
-               id_);
+  region_ = find_region(lmp, id_, fix_);
   const double *low = domain->triclinic ? domain->boxlo_bound : domain->boxlo;
   const double *high = domain->triclinic ? domain->boxhi_bound : domain->boxhi;
   for (int c = 0; c < 3; c++)

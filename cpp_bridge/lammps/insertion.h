@@ -12,6 +12,9 @@
 
 namespace LAMMPS_NS {
 
+/* The region of this ID as it is now, or an error in the name of the fix. */
+class Region *find_region(class LAMMPS *lmp, const std::string &id, const std::string &fix);
+
 class Insertion : protected Pointers {
  public:
   Insertion(class LAMMPS *lmp, const char *fix) : Pointers(lmp), fix_(fix) {}

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <sched.h>
 #include <thread>
@@ -16,6 +17,8 @@
 using namespace LAMMPS_NS;
 
 static constexpr int TEXT_SIZE = 65536;
+/* Sums of energies in float64, over atoms and over updates, are good to this part. */
+static constexpr double SUM_ROUNDING = 1.0e-12;
 
 Model::Model(LAMMPS *lmp) : Pointers(lmp), text_(TEXT_SIZE) {}
 
@@ -89,6 +92,11 @@ void Model::close()
 {
   if (instance_ >= 0) bridge_->close(instance_, text_.data(), TEXT_SIZE);
   instance_ = -1;
+}
+
+double Model::tolerance(double squares, double largest) const
+{
+  return rounding * std::sqrt(squares) + SUM_ROUNDING * largest;
 }
 
 int Model::evaluate(const mliap_local_rows &rows, mliap_local_result &result)

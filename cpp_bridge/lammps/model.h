@@ -23,6 +23,13 @@ class Model : protected Pointers {
             bool relative);
   void close();
 
+  /* The energy of a trial with overlapping atoms: its Boltzmann factor is zero at any temperature.
+     Below 1e50, also summed over ranks: fixes gcmc and charge/regulation draw no random number for
+     trials above that, and would walk otherwise than with a model that itself refuses overlaps. */
+  static constexpr double OVERLAP_ENERGY = 1.0e40;
+  /* How far two evaluations may differ that added up atoms' energies with this sum of squares. */
+  double tolerance(double squares, double largest) const;
+
   double cutoff = 0.0, overlap = 0.0, rounding = 0.0;
   bool differentiable = false;
   std::vector<double> isolated_energy, mass;    // of each element

@@ -25,16 +25,10 @@ using namespace LAMMPS_NS;
 using mliap_local::Changes;
 using mliap_local::Points;
 
-/* The energy of a trial with overlapping atoms: its Boltzmann factor is zero at any temperature. Below
-   1e50, also summed over ranks: fixes gcmc and charge/regulation draw no random number for trials
-   above that, and would walk otherwise than with a model that itself refuses overlaps. */
-static constexpr double OVERLAP_ENERGY = 1.0e40;
 /* LAMMPS moves untouched atoms by some 1e-14 of the box: in a triclinic box at each trial, in any
    box when it takes a refused molecule back by the way it came. An atom of it that came back exactly
    must not meet its own bond as an overlap with one that did not. */
 static constexpr double NOISE = 1.0e-12;
-/* Sums of energies in float64, over atoms and over updates, are good to this part. */
-static constexpr double SUM_ROUNDING = 1.0e-12;
 /* A trial that raises the energy by so many kT is never accepted, at the highest temperature that
    anybody simulates: kelvin, or epsilon in units lj. */
 static constexpr double NEVER = 1000.0, HOTTEST = 1.0e4, HOTTEST_LJ = 100.0;
@@ -431,7 +425,7 @@ double PairMLIAPLocal::trial_energy(const Points &now)
   const Changes::Answer answer = compare(now, present ? 0.0 : overlap_);
   if (answer != Changes::Answer::overlap) return energy_alone(now, answer);
   counters_[OVERLAPS]++;
-  return OVERLAP_ENERGY;
+  return Model::OVERLAP_ENERGY;
 }
 
 double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer)
@@ -579,15 +573,8 @@ void PairMLIAPLocal::evaluate_whole(const Points &now, const mliap_local::Neighb
   mliap_local::collect_rows(now, list, model_.cutoff, atoms, rows_);
   asked_species_.clear();
   for (const int atom : atoms) asked_species_.push_back(now.species[atom]);
-  const mliap_local_rows wanted{static_cast<int>(atoms.size()),
-                                rows_.width,
-                                asked_species_.data(),
-                                rows_.neighbour_species.data(),
-                                rows_.r_ij.data(),
-                                0,
-                                nullptr,
-                                0,
-                                0};
+  const mliap_local_rows wanted =
+      wanted_rows(rows_, asked_species_.data(), static_cast<int>(atoms.size()));
   mliap_local_result result{};
   atom_energy_.resize(std::max(atom_energy_.size(), atoms.size()));
   result.atom_energy = atom_energy_.data();
@@ -652,15 +639,8 @@ mliap_local_result PairMLIAPLocal::searched(const Points &now)
 mliap_local_result PairMLIAPLocal::evaluate(const Points &now, const mliap_local::Rows &from,
                                             bool keep, bool forces, bool atoms)
 {
-  mliap_local_rows rows{now.n_own,
-                        from.width,
-                        now.species,
-                        from.neighbour_species.data(),
-                        from.r_ij.data(),
-                        keep,
-                        nullptr,
-                        0,
-                        0};
+  mliap_local_rows rows = wanted_rows(from, now.species, now.n_own);
+  rows.keep = keep;
   mliap_local_result result{};
   if (atoms) {
     atom_energy_.resize(std::max(now.n_own, 1));
@@ -698,9 +678,8 @@ void PairMLIAPLocal::judge(const Points &now, double energy, double reference, d
                     std::isfinite(reference) ? energy : reference, pair));
   }
   const double drift = std::fabs(energy - reference);
-  const double tolerance = verify_tolerance_ > 0.0
-      ? verify_tolerance_
-      : model_.rounding * std::sqrt(squares) + SUM_ROUNDING * largest;
+  const double tolerance =
+      verify_tolerance_ > 0.0 ? verify_tolerance_ : model_.tolerance(squares, largest);
   counters_[DRIFT] = std::max(counters_[DRIFT], drift);
   counters_[TOLERATED] = std::max(counters_[TOLERATED], tolerance);
   if (drift <= tolerance) return;

@@ -11,8 +11,6 @@ namespace mliap_local {
 static constexpr std::size_t ENERGIES_PER_POINT = 8;
 /* Counts at the beginning of a change. */
 enum { NEW = 2, DELETED = 3 };
-/* Room behind the records, so that Python need not copy them to pad them. */
-static constexpr std::size_t LEAST_ROOM = 1024, ROOM_FACTOR = 2;
 
 void AtomicEnergies::Unknown::clear()
 {
@@ -170,8 +168,7 @@ void AtomicEnergies::pack(const Points &points, const NeighbourList &list, doubl
   }
   for (const auto &[row, j] : kept_edges_) add(NEW, n_fresh + row, j, points.species[j]);
   for (const auto &[row, j] : kept_edges_) add(DELETED, n_fresh + row, j, settled_species_[j]);
-  packed_.resize(std::max(LEAST_ROOM, ROOM_FACTOR * packed_.size()), 0.0);
-  change_ = {0, n_own_, packed_.data(), static_cast<int>(packed_.size())};
+  change_ = padded(packed_, 0, n_own_);
 }
 
 /* --- 64 bits of all that a row holds: among a million two share a key by chance once in 10^7 times */

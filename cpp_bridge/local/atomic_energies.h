@@ -13,8 +13,7 @@
 
 #pragma once
 
-#include "interpreter.h"
-#include "neighbours.h"
+#include "packed_change.h"
 
 #include <cstdint>
 #include <unordered_map>

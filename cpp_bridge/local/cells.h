@@ -20,7 +20,6 @@ class Cells {
 
   int add(const double *x, int species);
   void remove(int place);
-  void retype(int place, int species) { species_[place] = species; }
 
   int size() const { return static_cast<int>(species_.size()); }    // places, in use or not
   int added() const { return size() - n_sorted_; }

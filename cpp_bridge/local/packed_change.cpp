@@ -7,9 +7,19 @@
 
 namespace mliap_local {
 
-/* Room behind the records, so that Python need not copy them to pad them: its sizes are 64 rows or
-   more, and up to 1.5 times what is needed. */
 static constexpr std::size_t LEAST_ROOM = 1024, ROOM_FACTOR = 2;
+
+mliap_local_rows wanted_rows(const Rows &rows, const int *species, int n_rows)
+{
+  return {n_rows,  rows.width, species, rows.neighbour_species.data(), rows.r_ij.data(), 0,
+          nullptr, 0,          0};
+}
+
+mliap_local_change padded(std::vector<double> &packed, int settled, int cache_rows)
+{
+  packed.resize(std::max(LEAST_ROOM, ROOM_FACTOR * packed.size()), 0.0);
+  return {settled, cache_rows, packed.data(), static_cast<int>(packed.size())};
+}
 
 void CacheRows::assign(int in_use)
 {
@@ -84,8 +94,7 @@ mliap_local_change PackedChange::pack(int settled, int cache_rows)
                   static_cast<double>(n_edges_), n_deleted});
   packed_.insert(packed_.end(), rows_.begin(), rows_.end());
   packed_.insert(packed_.end(), edges_.begin(), edges_.end());
-  packed_.resize(std::max(LEAST_ROOM, ROOM_FACTOR * packed_.size()), 0.0);
-  return {settled, cache_rows, packed_.data(), static_cast<int>(packed_.size())};
+  return padded(packed_, settled, cache_rows);
 }
 
 void PackedTogether::clear()
@@ -135,8 +144,7 @@ mliap_local_change PackedTogether::pack(int settled, int cache_rows)
                   static_cast<double>(n_edges), n_deleted});
   packed_.insert(packed_.end(), rows.begin(), rows.end());
   packed_.insert(packed_.end(), edges.begin(), edges.end());
-  packed_.resize(std::max(LEAST_ROOM, ROOM_FACTOR * packed_.size()), 0.0);
-  return {settled, cache_rows, packed_.data(), static_cast<int>(packed_.size())};
+  return padded(packed_, settled, cache_rows);
 }
 
 }    // namespace mliap_local

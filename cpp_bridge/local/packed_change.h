@@ -14,6 +14,13 @@
 
 namespace mliap_local {
 
+/* Atoms with their neighbours as a full evaluation that leaves the cache as it is. */
+mliap_local_rows wanted_rows(const Rows &rows, const int *species, int n_rows);
+
+/* The records of a change with room behind them, so that Python need not copy them to pad them: its
+   sizes are 64 rows or more, and up to 1.5 times what is needed. */
+mliap_local_change padded(std::vector<double> &packed, int settled, int cache_rows);
+
 enum Part { OWN, GHOSTS, PARTS };
 
 /* Rows of the cache: in use or free, all below size(). What a proposal takes and frees is kept
@@ -42,7 +49,6 @@ class PackedChange {
   void clear();
   /* Points that come: own ones, whose rows are changed rows, then ghosts; rows that are emptied. */
   void add_changed_row(int row, int species);
-  bool has_rows() const { return !rows_.empty(); }
 
   /* All edges of points that come and go. `near(part, point, visit)` calls visit(x, species, row) for
      every settled point of this part within the cutoff of one of these points that does not go

@@ -210,15 +210,12 @@ bool Stage::fill(std::vector<int> places)
       rows_species_.push_back(cells_.species(place));
     }
     collect_places(part, nullptr);
-    const mliap_local_rows wanted{static_cast<int>(part.size()),
-                                  rows_.width,
-                                  rows_species_.data(),
-                                  rows_.neighbour_species.data(),
-                                  rows_.r_ij.data(),
-                                  1,
-                                  rows_row_.data(),
-                                  settled_,
-                                  cache_size(taken.size)};
+    mliap_local_rows wanted =
+        wanted_rows(rows_, rows_species_.data(), static_cast<int>(part.size()));
+    wanted.keep = 1;
+    wanted.row = rows_row_.data();
+    wanted.settled = settled_;
+    wanted.cache_rows = cache_size(taken.size);
     mliap_local_result result{};
     if (!evaluator_.full(wanted, result)) return false;
     cache_rows_.settle(taken);
@@ -358,17 +355,9 @@ Stage::Answer Stage::propose(const std::vector<TrialAtom> &gone, const std::vect
 bool Stage::evaluate_wholly(const Proposal &proposal, double &difference)
 {
   const auto evaluate = [&](double &energy) {
-    const mliap_local_rows wanted{static_cast<int>(rows_species_.size()),
-                                  rows_.width,
-                                  rows_species_.data(),
-                                  rows_.neighbour_species.data(),
-                                  rows_.r_ij.data(),
-                                  0,
-                                  nullptr,
-                                  0,
-                                  0};
     mliap_local_result result{};
-    const int good = evaluator_.full(wanted, result);
+    const int n_rows = static_cast<int>(rows_species_.size());
+    const int good = evaluator_.full(wanted_rows(rows_, rows_species_.data(), n_rows), result);
     energy = result.energy;
     compilations_ = result.compilations;
     return good;
