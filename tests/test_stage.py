@@ -264,11 +264,181 @@ def test_widom(runner, model, tmp_path):
     np.testing.assert_allclose(ours_[:, 3:], stock[:, 3:], rtol=1e-9)
 
 
+@pytest.mark.parametrize("energy", [-2.0, -3.5])
+def test_trials_ahead_do_not_change_the_walk(runner, model, tmp_path, energy):
+    """Also where hardly any is accepted, so that differences are evaluated ahead."""
+    lines = f"fix g gas gcmc 1 60 20 2 4712 600 {energy} 1.5"
+    walks = {"stock": walk(runner, tmp_path, nickel(), native(), GROUPS, lines, steps=12)}
+    for ahead in (1, 4, 32):
+        words = f"model {model('eam')} Ni H ahead {ahead}"
+        fix = renamed(lines, words)
+        walks[words] = walk(runner, tmp_path, nickel(), native(), GROUPS, fix, steps=12)
+    assert_same(walks)
+
+
+BETWEEN = [
+    "run 3",
+    "run 3 pre no",
+    "run 0",
+    "reset_atoms id",
+    "change_box all x scale 1.01 remap",
+    "change_box all y final 0 10.7",
+    "displace_atoms gas random 0.2 0.2 0.2 5",
+    "displace_atoms all move 0.3 0 0",
+    "set type 2 type/fraction 1 0.2 5\ngroup gas clear\ngroup gas type 2",
+    "set atom 20*22 type 2\ngroup gas type 2",
+    "group few id 1:3\ndelete_atoms group few compress no\ngroup few delete",
+    "atom_modify sort 1 2.0",
+    "create_atoms 2 random 3 77 NULL overlap 1.0\ngroup gas type 2",
+    "delete_atoms random fraction 0.1 yes all NULL 8\ngroup gas type 2",
+    "velocity all create 300 5 loop geom\nfix md all nve\nrun 3\nunfix md",
+    "comm_modify cutoff 8.5",
+    "neighbor 0.5 bin",
+    "fix other host atom/swap 1 10 5 3000 ke no types 1 2\nrun 3\nunfix other",
+    "fix other gas gcmc 1 10 0 2 5 3000 -2.2 0\nrun 3\nunfix other",
+    "unfix g\nminimize 0 0 3 3\n{fix}",  # LAMMPS's own fix never acts again in the same life
+]
+
+
+def test_commands_between_runs(runner, model, tmp_path):
+    """Whatever a command did behind our back, the next stage starts from what is there."""
+    lines = "fix g gas gcmc 1 15 15 2 11 5000 -2.1 0.5"
+    starts = {
+        "stock": (native(), lines),
+        "beside": (native(), renamed(lines, f"model {model('eam')} Ni H verify 1")),
+        "with": (ours(model("eam")), renamed(lines)),
+    }
+    walks = {}
+    for name, (style, fix) in starts.items():
+        found = []
+        runner.run(nickel(hydrogen=5), style, GROUPS, fix)
+        for text in BETWEEN:
+            if name != "stock" and "fix other" in text:
+                text = renamed(text, f"model {model('eam')} Ni H" if name == "beside" else "")
+            runner.more(text.format(fix=fix) + "\nrun 2")
+            counts = [runner.lmp.extract_fix("g", 0, 1, k) for k in range(6)]
+            found.append([len(found), runner.lmp.get_natoms(), runner.lmp.get_thermo("pe"), *counts])
+        walks[name] = np.array(found)
+    assert_same(walks)
+    assert walks["stock"][:-1, 4].max() > 50
+
+
+def test_another_model_and_another_fix(runner, model, tmp_path):
+    """pair_coeff and fix lines again, and a fix that deletes its model's file from under the run."""
+    lines = "fix g gas gcmc 1 15 15 2 {} 5000 -2.1 0.5"
+    fs = potentials() / "NiAlH_jea.eam.fs"
+    second = f"pair_style eam/fs\npair_coeff * * {fs} Ni H\n" + masses("Ni H")
+    changes = {
+        "stock": (native(), "", second, ""),
+        "beside": (native(), f"model {model('eam')} Ni H", second, f"model {model('fs')} Ni H"),
+        "with": (ours(model("eam")), "", f"pair_coeff * * {model('fs')} Ni H", ""),
+    }
+    walks = {}
+    for name, (style, words, again, other_words) in changes.items():
+        rename = (lambda text, words: text) if name == "stock" else renamed
+        runner.run(nickel(hydrogen=5), style, GROUPS, rename(lines.format(11), words), "run 3")
+        one = runner.lmp.get_natoms(), runner.lmp.get_thermo("pe")
+        runner.more(f"unfix g\n{again}\n" + rename(lines.format(12), other_words) + "\nrun 3")
+        two = runner.lmp.get_natoms(), runner.lmp.get_thermo("pe")
+        walks[name] = one, two
+    assert walks["stock"][0] != walks["stock"][1]
+    for name in ("beside", "with"):
+        np.testing.assert_allclose(walks[name], walks["stock"], rtol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("system", "lines", "length"),
+    [
+        (nickel(hydrogen=5), "fix g gas gcmc 1 20 20 2 71 3000 -2.1 0.5 tfac_insert 2", 8),
+        (ALLOY, "fix s all atom/swap 1 20 32 900 ke yes semi-grand yes types 1 2 3 mu 0 0.6 -1", 2),
+    ],
+)
+def test_restart(runner, model, tmp_path, system, lines, length):
+    """A walk of the stock fix goes on with ours, and the other way round."""
+    elements, name = ("Ni H", "g") if length == 8 else ("Ni Al H", "s")
+    groups = GROUPS if length == 8 else ""
+    start = {
+        "stock": (native(elements), "suffix off\n" + lines),
+        "ours": (ours(model("eam"), elements), "suffix mliap_local\n" + lines),
+    }
+    ends = {}
+    try:
+        for first in start:
+            for second in start:
+                (style, fix), (style_then, fix_then) = start[first], start[second]
+                runner.run(system, style, groups, NVE, fix, f"run 8\nwrite_restart {tmp_path}/r")
+                runner.more(f"clear\nread_restart {tmp_path}/r")
+                runner.more(style_then + "fix md all nve\n" + fix_then + "\nrun 8")
+                counts = [runner.lmp.extract_fix(name, 0, 1, k) for k in range(length)]
+                ends[first, second] = [runner.lmp.get_natoms(), runner.lmp.get_thermo("pe"), *counts]
+    finally:
+        runner.more("suffix off")
+    for pair, end in ends.items():
+        np.testing.assert_allclose(end, ends["stock", "stock"], rtol=1e-9, err_msg=str(pair))
+    assert ends["stock", "stock"][3] > 0
+
+
+def test_suffix(runner, model, tmp_path):
+    """An input is switched over without an edit, pair_style mliap_local itself left alone."""
+    lines = GCMC["gas in a solid"][1]
+    system = nickel(hydrogen=5)
+    walks = {"stock": walk(runner, tmp_path, system, native(), GROUPS, lines, steps=10)}
+    start = system, ours(model("eam")), GROUPS
+    try:
+        walks["suffix"] = walk(runner, tmp_path, *start, "suffix mliap_local", lines, steps=10)
+        with pytest.raises(Exception, match="Fix gcmc/mliap_local .* use fix gcmc with suffix off"):
+            runner.more("fix x all gcmc 1 1 1 2 1 600 -2 0.5 mol x")
+    finally:
+        runner.more("suffix off")
+    assert_same(walks)
+    assert "fix g gcmc/mliap_local: " in (tmp_path / "walk.log").read_text()
+
+
+def test_nothing_is_evaluated_again(runner, model, tmp_path):
+    """Where only trials move atoms, the rows of one stage are those of the next."""
+    lines = renamed("fix g gas gcmc 1 5 5 2 7 1500 -2.0 0.4", f"model {model('eam')} Ni H check 0")
+    walk(runner, tmp_path, nickel(hydrogen=5), native(), GROUPS, lines, steps=40)
+    found = re.search(r"(\d+) updates, (\d+) rows evaluated", (tmp_path / "walk.log").read_text())
+    updates, filled = map(int, found.groups())
+    assert updates > 200 and 50 < filled <= 108
+
+
+def test_variance_constrained_ensemble(runner, model, tmp_path):
+    """All 2^8 states of a small crystal, weighted by native energies, and the mean of a walk."""
+    temperature, kappa, target, mu = 5000.0, 0.6, 0.4, 1.1
+    boltzmann = 8.617333262e-5
+    cell = "units metal\natom_modify map array\nlattice fcc 3.6\nregion box block 0 1 0 1 0 2\n"
+    cell += "create_box 2 box\ncreate_atoms 1 box\ndisplace_atoms all random 0.1 0.1 0.1 5\n"
+    runner.run(cell, native("Ni Al"), "thermo 0\nrun 0")
+    weights = np.zeros(9)
+    for state in range(256):
+        ones = [k for k in range(8) if state >> k & 1]
+        runner.more("set group all type 1\n" + "".join(f"set atom {k + 1} type 2\n" for k in ones))
+        runner.more("run 0 post no")
+        energy = runner.lmp.get_thermo("pe") - mu * len(ones)
+        excess = len(ones) - target * 8
+        # both types are constrained: N_1 - c_1 N = -(N_2 - c_2 N)
+        weights[len(ones)] += np.exp(-energy / boltzmann / temperature - kappa / 8 * 2 * excess**2)
+    expected = weights / weights.sum()
+    fix = f"fix s all atom/swap/mliap_local 1 50 77 {temperature} ke no semi-grand yes types 1 2 "
+    fix += f"mu 0 {mu} variance {kappa} {target} model {model('eam')} Ni Al check 0"
+    runner.run(cell, native("Ni Al"), fix, f"thermo 1\nthermo_style custom step f_s[4]")
+    runner.more(f"log {tmp_path}/log\nrun 1000\nlog none")
+    seen = rows((tmp_path / "log").read_text())[20:, 1] * 8
+    observed = np.array([(np.abs(seen - n) < 0.01).mean() for n in range(9)])
+    blocks = np.array(
+        [[(np.abs(b - n) < 0.01).mean() for n in range(9)] for b in np.array_split(seen, 20)]
+    )
+    error = blocks.std(axis=0, ddof=1) / np.sqrt(20)
+    assert expected.max() < 0.8
+    assert (np.abs(observed - expected) < 4 * error + 2e-3).all(), (observed, expected)
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
         ("fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5", "needs a model of the same energies"),
-        ("fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 mol x", "use fix gcmc instead"),
+        ("fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 mol x", "use fix gcmc with suffix off"),
         ("fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 colour red", "known are mcmoves"),
         (
             "fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 model {eam} H Ni",

@@ -85,15 +85,16 @@ def test_ideal_gas(runner, exported, e0, reference):
     mu = T * math.log(20.0 / VOLUME)
     style = f"pair_style mliap_local reference {reference}\npair_coeff * * {exported(e0)} Ni H\n"
     walks = []
-    for pair, potential in (
-        ("pair_style lj/cut 1.0\npair_coeff * * 0 1\n", mu),
-        (style, mu + shift),
+    for pair, fix, potential in (
+        ("pair_style lj/cut 1.0\npair_coeff * * 0 1\n", "gcmc", mu),
+        (style, "gcmc/mliap_local", mu + shift),
+        (style, "gcmc", mu + shift),
     ):
         runner.run(BOX, "create_atoms 1 random 5 3 NULL", pair)
-        fix = f"fix g gas gcmc 1 20 0 2 1234567 {T} {potential} 0.5 full_energy"
+        fix = f"fix g gas {fix} 1 20 0 2 1234567 {T} {potential} 0.5 full_energy"
         walks.append(mean_count(runner, 5, fix, 400))
-    assert walks[0] == walks[1]
-    mean, error, verdicts = walks[1]
+    assert walks[0] == walks[1] == walks[2]
+    mean, error, verdicts = walks[2]
     assert error < 0.8 and abs(mean - 20.0) < 4 * error, (mean, error)
     assert 0 < verdicts[3] < verdicts[2] and 0 < verdicts[5] < verdicts[4]
     assert runner.vector()[1] > 5000

@@ -21,7 +21,7 @@ using namespace LAMMPS_NS;
 static constexpr char KEYWORDS[] = "ke, region, semi-grand, types, mu, variance";
 
 FixAtomSwapMLIAPLocal::FixAtomSwapMLIAPLocal(LAMMPS *lmp, int narg, char **arg)
-    : FixMonteCarlo(lmp, narg, arg), same_(1), own_(1)
+    : FixMonteCarlo(lmp, narg, arg, "atom/swap"), same_(1), own_(1)
 {
   if (narg < 10) utils::missing_cmd_args(FLERR, "fix atom/swap/mliap_local", error);
   size_vector = 2;
@@ -107,7 +107,7 @@ void FixAtomSwapMLIAPLocal::init()
                  "model; give the element of that type",
                  type);
   }
-  region_ = region_id_.empty() ? nullptr : find_region(lmp, region_id_, style);
+  region_ = region_id_.empty() ? nullptr : find_region(lmp, region_id_, name_);
 }
 
 /* --- who can be picked ------------------------------------------------------------------------- */

@@ -24,8 +24,6 @@ using namespace LAMMPS_NS;
 
 /* What LAMMPS's fix takes for the energy of an overlap, and above which it draws no number. */
 static constexpr double OVERLAPPING = 1.0e100, NOT_TRIED = 1.0e50;
-/* Trials that are planned ahead. */
-static constexpr int MOST_AHEAD = 32;
 /* So few rows to fill for a trial are filled when it is its turn; look again so many trials later. */
 static constexpr int FEW_ROWS = 2, UNPLANNED = 32;
 /* Below this acceptance differences are evaluated ahead: each that is accepted costs one more. It is
@@ -35,10 +33,10 @@ static constexpr int MOST_VALUES = 1 << 17;    // of an atom that changes its pr
 static constexpr double PI = 3.14159265358979323846;
 static constexpr char KEYWORDS[] =
     "mcmoves, region, pressure, fugacity_coeff, full_energy, group, grouptype, tfac_insert, "
-    "overlap_cutoff, min, max";
+    "overlap_cutoff, min, max, ahead";
 
 FixGCMCMLIAPLocal::FixGCMCMLIAPLocal(LAMMPS *lmp, int narg, char **arg)
-    : FixMonteCarlo(lmp, narg, arg), same_(1), own_(1), insertion_(lmp, style), most_(INT_MAX)
+    : FixMonteCarlo(lmp, narg, arg, "gcmc"), same_(1), own_(1), insertion_(lmp, name_), most_(INT_MAX)
 {
   if (narg < 11) utils::missing_cmd_args(FLERR, "fix gcmc/mliap_local", error);
   size_vector = COUNTS;
@@ -96,6 +94,11 @@ void FixGCMCMLIAPLocal::options(int narg, char **arg)
       close_cutoff_ = number(value);
     } else if (word == "min") {
       least_ = static_cast<int>(number(value));
+    } else if (word == "ahead") {
+      most_ahead_ = whole(value);
+      if (most_ahead_ < 1)
+        error->all(FLERR, "Fix gcmc/mliap_local ahead: expected K >= 1 (1: none), got {}", value);
+      reach_ = std::min(reach_, most_ahead_);
     } else if (word == "max") {
       most_ = static_cast<int>(number(value));
     }
@@ -254,7 +257,7 @@ void FixGCMCMLIAPLocal::trials()
         planned.known = false;
         plan_.clear();
       }
-      if (plan_.empty()) reach_ = same ? std::min(MOST_AHEAD, 2 * reach_) : std::max(1, reach_ / 2);
+      if (plan_.empty()) reach_ = same ? std::min(most_ahead_, 2 * reach_) : std::max(1, reach_ / 2);
     }
     conclude(drawn, planned);
   }
@@ -277,7 +280,7 @@ void FixGCMCMLIAPLocal::plan(int left)
 {
   const bool evaluate = acceptance_ < RARE && close_cutoff_ == 0.0;
   if (left < 2 || reach_ < 2 || stranded_.at >= 0 || (!evaluate && unplanned_-- > 0)) {
-    reach_ = std::max(reach_, 2);
+    reach_ = std::min(std::max(reach_, 2), most_ahead_);
     return;
   }
   const RandomPark same = same_, own = own_;

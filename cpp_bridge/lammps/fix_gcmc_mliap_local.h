@@ -101,7 +101,7 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
   void order(const Stranded &was, bool tried_is_last, Drawn &drawn) const;
   std::vector<double> packed_;    // an atom on its way
   std::deque<Planned> plan_;
-  int reach_ = 8;    // trials that are planned ahead next
+  int most_ahead_ = 32, reach_ = 8;    // trials that are planned ahead: at most, and next
   int unplanned_ = 0;    // trials that nobody plans
   double acceptance_ = 1.0;    // as seen lately
   double counted_[COUNTS] = {};

@@ -36,8 +36,8 @@ static constexpr int CHUNK = 16384;
 static constexpr long REFRESH = 2000;
 static constexpr char SUFFIX[] = "/mliap_local";
 
-FixMonteCarlo::FixMonteCarlo(LAMMPS *lmp, int narg, char **arg)
-    : Fix(lmp, narg, arg), model_(lmp),
+FixMonteCarlo::FixMonteCarlo(LAMMPS *lmp, int narg, char **arg, const char *stock)
+    : Fix(lmp, narg, arg), stock_(stock), name_(stock_ + SUFFIX), model_(lmp),
       stage_({[this](const mliap_local_rows &rows, mliap_local_result &result) {
                 return model_.evaluate(rows, result);
               },
@@ -64,12 +64,6 @@ int FixMonteCarlo::setmask()
 
 /* --- arguments --------------------------------------------------------------------------------- */
 
-std::string FixMonteCarlo::stock() const
-{
-  const std::string name = style;
-  return name.substr(0, name.size() - strlen(SUFFIX));
-}
-
 double FixMonteCarlo::number(const char *word) const
 {
   return utils::numeric(FLERR, word, false, lmp);
@@ -82,14 +76,14 @@ int FixMonteCarlo::whole(const char *word) const
 
 void FixMonteCarlo::unknown(const char *word, const char *known)
 {
-  error->all(FLERR, "Unknown fix {} keyword {}; known are {}, model, check, verify", style, word,
+  error->all(FLERR, "Unknown fix {} keyword {}; known are {}, model, check, verify", name_, word,
              known);
 }
 
 void FixMonteCarlo::left_to_stock(const char *word)
 {
-  error->all(FLERR, "Fix {} is for single atoms and has no keyword {}; use fix {} instead", style,
-             word, stock());
+  error->all(FLERR, "Fix {} is for single atoms and has no keyword {}; use fix {} with suffix off", name_,
+             word, stock_);
 }
 
 bool FixMonteCarlo::keyword(int &k, int narg, char **arg)
@@ -97,13 +91,13 @@ bool FixMonteCarlo::keyword(int &k, int narg, char **arg)
   const std::string word = arg[k];
   if (word != "model" && word != "check" && word != "verify") return false;
   if (k + 1 >= narg)
-    utils::missing_cmd_args(FLERR, std::string("fix ") + style + " " + word, error);
+    utils::missing_cmd_args(FLERR, "fix " + name_ + " " + word, error);
   if (word == "model") {
     if (k + 2 + atom->ntypes > narg)
       error->all(FLERR,
                  "Fix {} model: expected a file and {} elements (or NULL), one for each atom type, "
                  "got {} words",
-                 style, atom->ntypes, narg - k - 1);
+                 name_, atom->ntypes, narg - k - 1);
     file_ = arg[k + 1];
     elements_.assign(arg + k + 2, arg + k + 2 + atom->ntypes);
     k += 2 + atom->ntypes;
@@ -111,12 +105,12 @@ bool FixMonteCarlo::keyword(int &k, int narg, char **arg)
   }
   (word == "check" ? check_ : verify_) = whole(arg[k + 1]);
   if (whole(arg[k + 1]) < 0)
-    error->all(FLERR, "Fix {} {}: expected N >= 0 (0: never), got {}", style, word, arg[k + 1]);
+    error->all(FLERR, "Fix {} {}: expected N >= 0 (0: never), got {}", name_, word, arg[k + 1]);
   k += 2;
   if (word == "check" && k < narg && utils::is_double(arg[k])) {
     check_tolerance_ = number(arg[k++]);
     if (check_tolerance_ <= 0.0)
-      error->all(FLERR, "Fix {} check: expected a tolerance > 0, got {}", style, arg[k - 1]);
+      error->all(FLERR, "Fix {} check: expected a tolerance > 0, got {}", name_, arg[k - 1]);
   }
   return true;
 }
@@ -125,24 +119,24 @@ bool FixMonteCarlo::keyword(int &k, int narg, char **arg)
 
 void FixMonteCarlo::init()
 {
-  if (!atom->mass) error->all(FLERR, "Fix {} requires a mass for each atom type", style);
+  if (!atom->mass) error->all(FLERR, "Fix {} requires a mass for each atom type", name_);
   if (!atom->tag_enable)
-    error->all(FLERR, "Fix {} requires atom IDs, got none; use atom_modify id yes", style);
+    error->all(FLERR, "Fix {} requires atom IDs, got none; use atom_modify id yes", name_);
   if (domain->dimension == 2)
-    error->all(FLERR, "Fix {} works in three dimensions only; use dimension 3", style);
+    error->all(FLERR, "Fix {} works in three dimensions only; use dimension 3", name_);
   if (utils::strmatch(update->integrate_style, "^respa") ||
       utils::strmatch(update->integrate_style, "^verlet/split"))
     error->all(FLERR, "Fix {} needs forces of a whole step: expected run_style verlet, got {}",
-               style, update->integrate_style);
+               name_, update->integrate_style);
   if (comm->mode != Comm::SINGLE)
-    error->all(FLERR, "Fix {} needs all atoms near a process: use comm_modify mode single", style);
+    error->all(FLERR, "Fix {} needs all atoms near a process: use comm_modify mode single", name_);
   if (neighbor->includegroup)
     error->all(FLERR,
                "Fix {} needs all atoms, but neigh_modify include {} hides some; use "
                "neigh_modify include all",
-               style, group->names[neighbor->includegroup]);
+               name_, group->names[neighbor->includegroup]);
   if (atom->firstgroup >= 0)
-    error->all(FLERR, "Fix {} cannot keep atoms of atom_modify first {} first; remove it", style,
+    error->all(FLERR, "Fix {} cannot keep atoms of atom_modify first {} first; remove it", name_,
                atom->firstgroupname);
   refuse_other_energies();
   open_model();
@@ -154,7 +148,7 @@ void FixMonteCarlo::init()
 /* What a trial changes besides the model's energy. */
 void FixMonteCarlo::refuse_other_energies()
 {
-  std::string other, remedy = "use fix " + stock();
+  std::string other, remedy = "use fix " + stock_;
   if (!force->pair) {
     other = "no pair style";
     remedy = "define one";
@@ -169,13 +163,13 @@ void FixMonteCarlo::refuse_other_energies()
   for (const auto &fix : modify->get_fix_list())
     if (fix->energy_global_flag && fix->thermo_energy) {
       other = std::string("fix ") + fix->id + " with fix_modify energy yes";
-      remedy = std::string("use fix_modify ") + fix->id + " energy no, or fix " + stock();
+      remedy = std::string("use fix_modify ") + fix->id + " energy no, or fix " + stock_;
     }
   if (!other.empty())
     error->all(FLERR,
                "Fix {} knows the energy of its model and no other: expected none that a trial "
                "changes, got {}; {}",
-               style, other, remedy);
+               name_, other, remedy);
 }
 
 void FixMonteCarlo::open_model()
@@ -190,7 +184,7 @@ void FixMonteCarlo::open_model()
                  "Fix {} beside pair_style {} needs a model of the same energies: use the keyword "
                  "model FILE element1 element2 ... (mliap-local convert makes the file), or "
                  "pair_style mliap_local",
-                 style, force->pair_style);
+                 name_, force->pair_style);
     file = pair->model_file();
     types = pair->elements_of_types();
     device = pair->device();
@@ -207,7 +201,7 @@ void FixMonteCarlo::open_model()
   }
   if (distinct.empty())
     error->all(FLERR, "Fix {} model: expected an element for some atom type, got NULL for all",
-               style);
+               name_);
   std::string wanted = file + "\n" + device + (relative ? "\nrelative" : "\n");
   for (const std::string &element : types) wanted += " " + element;
   if (pair && file_.empty()) wanted += " " + std::to_string(pair->openings());
@@ -230,7 +224,7 @@ void FixMonteCarlo::setup(int)
     error->all(FLERR,
                "Fix {}: expected ghosts at least as far as the model's cutoff, {:.8g}, got {:.8g}; "
                "use comm_modify cutoff {:.8g}",
-               style, model_.cutoff, comm->get_comm_cutoff(), model_.cutoff);
+               name_, model_.cutoff, comm->get_comm_cutoff(), model_.cutoff);
   if (check_ > 0) check_model();
   if (next_reneighbor <= update->ntimestep) next_reneighbor = update->ntimestep + 1;
 }
@@ -274,7 +268,7 @@ void FixMonteCarlo::check_model()
       "Fix {}: expected the model's energy to be that of pair_style {}, {:.15g}, got {:.15g}, "
       "a difference of {:.3g} where {:.3g} is tolerated; give the model of the same "
       "potential with its elements in the order of the types{}",
-      style, force->pair_style, sums[2], sums[0], off, tolerance,
+      name_, force->pair_style, sums[2], sums[0], off, tolerance,
       file_.empty() ? "" : ", or a larger tolerance with check N tolerance");
 }
 
@@ -420,7 +414,7 @@ double FixMonteCarlo::difference(const std::vector<TrialAtom> &gone,
     model_.stop(fmt::format("Fix {}: expected a number for the energy of a trial, but the model "
                             "gives {}; use overlap to keep atoms apart, or a model that is finite "
                             "there",
-                            style, sums[0]));
+                            name_, sums[0]));
   if (verify_ > 0 && ++since_verified_ >= verify_) {
     since_verified_ = 0;
     double squares = 0.0;
@@ -464,7 +458,7 @@ void FixMonteCarlo::failed()
 {
   stage_.forget();
   if (stage_.failure().empty()) model_.failed();
-  model_.stop(std::string("Fix ") + style + ": " + stage_.failure());
+  model_.stop("Fix " + name_ + ": " + stage_.failure());
 }
 
 void FixMonteCarlo::accept()
@@ -557,7 +551,7 @@ void FixMonteCarlo::judge(double value, double reference, double squares)
       FLERR,
       "Fix {}: the difference of a trial is {:.15g} by increments and {:.15g} between two full "
       "evaluations, {:.3g} apart where {:.3g} is tolerated; use a model in 64bit",
-      style, value, reference, drift, tolerance);
+      name_, value, reference, drift, tolerance);
 }
 
 void FixMonteCarlo::post_run()
@@ -566,15 +560,15 @@ void FixMonteCarlo::post_run()
   utils::logmesg(lmp,
                  "fix {} {}: {} trials, {} answered by the overlap guard, {} updates, {} rows "
                  "evaluated wholly, {} compilations\n",
-                 id, style, trials_, overlaps_, stage_.updates(), stage_.filled(),
+                 id, name_, trials_, overlaps_, stage_.updates(), stage_.filled(),
                  stage_.compilations());
   if (check_ > 0)
-    utils::logmesg(lmp, "fix {} {}: largest |model - pair style| {:.3g}\n", id, style, mismatch_);
+    utils::logmesg(lmp, "fix {} {}: largest |model - pair style| {:.3g}\n", id, name_, mismatch_);
   if (verify_ > 0)
     utils::logmesg(lmp,
                    "fix {} {}: largest |difference - full| {:.3g}, up to {:.3g} would have "
                    "passed\n",
-                   id, style, largest_drift_, tolerated_);
+                   id, name_, largest_drift_, tolerated_);
 }
 
 /* As LAMMPS's fixes write it: the one goes on where the other ended. */

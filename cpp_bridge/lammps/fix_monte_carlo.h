@@ -30,7 +30,8 @@ class FixMonteCarlo : public Fix {
  protected:
   using TrialAtom = mliap_local::TrialAtom;
 
-  FixMonteCarlo(class LAMMPS *, int, char **);
+  /* `stock`: the style of LAMMPS whose arguments these are. */
+  FixMonteCarlo(class LAMMPS *, int, char **, const char *stock);
 
   /* All trials of a step. */
   virtual void trials() = 0;
@@ -41,7 +42,7 @@ class FixMonteCarlo : public Fix {
   [[noreturn]] void left_to_stock(const char *word);
   double number(const char *word) const;
   int whole(const char *word) const;
-  std::string stock() const;    // the fix whose arguments these are
+  const std::string stock_, name_;    // with a suffix LAMMPS knows our name only later
 
   /* Difference of energies, of all processes, if these atoms leave and come; a proposal. 1e40 if one
      that comes is closer to another than the guard against overlaps allows. */

@@ -19,7 +19,7 @@ static constexpr char KEYWORDS[] = "region, full_energy";
 static constexpr int TOGETHER = 32;
 
 FixWidomMLIAPLocal::FixWidomMLIAPLocal(LAMMPS *lmp, int narg, char **arg)
-    : FixMonteCarlo(lmp, narg, arg), same_(1), insertion_(lmp, style)
+    : FixMonteCarlo(lmp, narg, arg, "widom"), same_(1), insertion_(lmp, name_)
 {
   if (narg < 8) utils::missing_cmd_args(FLERR, "fix widom/mliap_local", error);
   size_vector = 3;

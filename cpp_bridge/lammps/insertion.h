@@ -17,7 +17,7 @@ class Region *find_region(class LAMMPS *lmp, const std::string &id, const std::s
 
 class Insertion : protected Pointers {
  public:
-  Insertion(class LAMMPS *lmp, const char *fix) : Pointers(lmp), fix_(fix) {}
+  Insertion(class LAMMPS *lmp, const std::string &fix) : Pointers(lmp), fix_(fix) {}
 
   /* Measures the region with ten million points, as LAMMPS does, from the sequence that trials go on
      with. */

@@ -129,10 +129,12 @@ void Stage::find_kept(const Proposal &proposal, const double *at, double cutoff,
 {
   near.clear();
   cells_.find_near(at, cutoff, near);
-  for (const int gone : proposal.gone) {
-    const auto found = std::find(near.begin(), near.end(), gone);
-    if (found != near.end()) near.erase(found);
-  }
+  const std::vector<int> &gone = proposal.gone_sorted;
+  near.erase(std::remove_if(near.begin(), near.end(),
+                            [&](int place) {
+                              return std::binary_search(gone.begin(), gone.end(), place);
+                            }),
+             near.end());
 }
 
 /* Who goes and comes here, images included. */
@@ -154,6 +156,8 @@ bool Stage::describe(const std::vector<TrialAtom> &gone, const std::vector<Trial
       cells_.find_near(x, evaluator_.cutoff, near_);
       for (const int p : near_) good = good && row_[p] == GHOST;
     });
+  proposal.gone_sorted = proposal.gone;
+  std::sort(proposal.gone_sorted.begin(), proposal.gone_sorted.end());
   if (!good)
     failure_ = "expected a ghost for each periodic image near an atom, got none for one that a "
                "trial moves; use comm_modify cutoff with a larger cutoff";
@@ -175,6 +179,11 @@ void Stage::find_near(Proposal &proposal) const
       near[part].resize(points[part].size());
       for (std::size_t k = 0; k < points[part].size(); k++) {
         std::vector<int> &found = near[part][k];
+        if (&points == &proposal.come && k < proposal.leave[part].size() &&
+            std::equal(points[part][k].x, points[part][k].x + 3, proposal.leave[part][k].x)) {
+          found = proposal.near_leave[part][k];    // it stays where it is, as another species
+          continue;
+        }
         find_kept(proposal, points[part][k].x, evaluator_.cutoff, found);
         if (part == GHOSTS)
           found.erase(std::remove_if(found.begin(), found.end(),

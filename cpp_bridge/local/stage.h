@@ -107,7 +107,7 @@ class Stage {
   static constexpr int UNKNOWN = -1, GHOST = -2;    // instead of a row
 
   struct Proposal {
-    std::vector<int> gone;    // places
+    std::vector<int> gone, gone_sorted;    // places
     std::vector<Point> leave[PARTS];    // the points that are there
     std::vector<Point> come[PARTS];    // own ones with their rows
     /* Settled places near to each of these that stay, those of ghosts for own points only. */
