@@ -180,8 +180,8 @@ def test_walks_of_swaps(runner, model, tmp_path, name):
     assert 0 < swapped < tried == 240
 
 
-# Where fix gcmc both moves and inserts on several ranks, LAMMPS takes the wrong atom now and then (see
-# docs/fix_mliap_local.md); one that moves and one that inserts do not meet.
+# Where fix gcmc both moves and inserts on several ranks, LAMMPS takes the wrong atom now and then
+# (see docs/fix_mliap_local.md); one that moves and one that inserts do not meet.
 IN_TURNS = (
     "fix g gas gcmc 1 0 60 2 41 2000 -2.2 0.6\nfix other gas gcmc 1 30 0 2 42 2000 -2.0 0 max 40"
 )
@@ -216,7 +216,7 @@ RANKS = {
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_walks_on_ranks(model, tmp_path, ranks):
-    """All walks in one mpiexec: each with the stock fix, beside the native pair style, with ours."""
+    """All walks in one mpiexec: with the stock fix, beside the native pair style, with ours."""
     lines, logs = [], {}
     for name, (system, fixes, steps) in RANKS.items():
         elements = "Ni Al H" if system == ALLOY else "Ni H"
@@ -317,14 +317,16 @@ def test_commands_between_runs(runner, model, tmp_path):
                 text = renamed(text, f"model {model('eam')} Ni H" if name == "beside" else "")
             runner.more(text.format(fix=fix) + "\nrun 2")
             counts = [runner.lmp.extract_fix("g", 0, 1, k) for k in range(6)]
-            found.append([len(found), runner.lmp.get_natoms(), runner.lmp.get_thermo("pe"), *counts])
+            found.append(
+                [len(found), runner.lmp.get_natoms(), runner.lmp.get_thermo("pe"), *counts]
+            )
         walks[name] = np.array(found)
     assert_same(walks)
     assert walks["stock"][:-1, 4].max() > 50
 
 
 def test_another_model_and_another_fix(runner, model, tmp_path):
-    """pair_coeff and fix lines again, and a fix that deletes its model's file from under the run."""
+    """pair_coeff and fix lines given again, for another potential."""
     lines = "fix g gas gcmc 1 15 15 2 {} 5000 -2.1 0.5"
     fs = potentials() / "NiAlH_jea.eam.fs"
     second = f"pair_style eam/fs\npair_coeff * * {fs} Ni H\n" + masses("Ni H")
@@ -370,7 +372,11 @@ def test_restart(runner, model, tmp_path, system, lines, length):
                 runner.more(f"clear\nread_restart {tmp_path}/r")
                 runner.more(style_then + "fix md all nve\n" + fix_then + "\nrun 8")
                 counts = [runner.lmp.extract_fix(name, 0, 1, k) for k in range(length)]
-                ends[first, second] = [runner.lmp.get_natoms(), runner.lmp.get_thermo("pe"), *counts]
+                ends[first, second] = [
+                    runner.lmp.get_natoms(),
+                    runner.lmp.get_thermo("pe"),
+                    *counts,
+                ]
     finally:
         runner.more("suffix off")
     for pair, end in ends.items():
@@ -386,7 +392,9 @@ def test_suffix(runner, model, tmp_path):
     start = system, ours(model("eam")), GROUPS
     try:
         walks["suffix"] = walk(runner, tmp_path, *start, "suffix mliap_local", lines, steps=10)
-        with pytest.raises(Exception, match="Fix gcmc/mliap_local .* use fix gcmc with suffix off"):
+        with pytest.raises(
+            Exception, match=r"Fix gcmc/mliap_local .* use fix gcmc with suffix off"
+        ):
             runner.more("fix x all gcmc 1 1 1 2 1 600 -2 0.5 mol x")
     finally:
         runner.more("suffix off")
@@ -422,7 +430,7 @@ def test_variance_constrained_ensemble(runner, model, tmp_path):
     expected = weights / weights.sum()
     fix = f"fix s all atom/swap/mliap_local 1 50 77 {temperature} ke no semi-grand yes types 1 2 "
     fix += f"mu 0 {mu} variance {kappa} {target} model {model('eam')} Ni Al check 0"
-    runner.run(cell, native("Ni Al"), fix, f"thermo 1\nthermo_style custom step f_s[4]")
+    runner.run(cell, native("Ni Al"), fix, "thermo 1\nthermo_style custom step f_s[4]")
     runner.more(f"log {tmp_path}/log\nrun 1000\nlog none")
     seen = rows((tmp_path / "log").read_text())[20:, 1] * 8
     observed = np.array([(np.abs(seen - n) < 0.01).mean() for n in range(9)])
@@ -434,24 +442,97 @@ def test_variance_constrained_ensemble(runner, model, tmp_path):
     assert (np.abs(observed - expected) < 4 * error + 2e-3).all(), (observed, expected)
 
 
-@pytest.mark.parametrize(
-    ("lines", "words"),
-    [
-        ("fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5", "needs a model of the same energies"),
-        ("fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 mol x", "use fix gcmc with suffix off"),
-        ("fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 colour red", "known are mcmoves"),
-        (
-            "fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 model {eam} H Ni",
-            "elements in the order",
-        ),
-        (
-            "fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 model {eam} Ni NULL",
-            "NULL in its model",
-        ),
-        ("fix s all atom/swap/mliap_local 1 5 1 600 types 1 2 variance 1 0.5", "semi-grand yes"),
-    ],
-)
-def test_errors(runner, model, lines, words):
-    text = lines.format(eam=model("eam"))
+G = "fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 "
+S = "fix s all atom/swap/mliap_local 1 5 1 600 "
+W = "fix w gas widom/mliap_local 1 5 2 1 600 "
+M = "model {eam} Ni H "
+ERRORS = {
+    "no model": (G, "needs a model of the same energies"),
+    "molecules": (G + "mol x", "use fix gcmc with suffix off"),
+    "molecules, widom": (W + "mol x", "use fix widom with suffix off"),
+    "moves of molecules": (G + "mcmoves 1 1 0", "mcmoves with moves of molecules"),
+    "unknown keyword": (G + "colour red", "known are mcmoves"),
+    "unknown keyword, swap": (S + "types 1 2 colour red", "known are ke"),
+    "unknown keyword, widom": (W + "colour red", "known are region"),
+    "no value": (G + "region", "region command: missing argument"),
+    "few words": ("fix g gas gcmc/mliap_local 1 5", "missing argument"),
+    "few words, swap": ("fix s all atom/swap/mliap_local 1 5", "missing argument"),
+    "few words, widom": ("fix w gas widom/mliap_local 1 5", "missing argument"),
+    "few elements": (G + "model {eam} Ni", "expected a file and 2 elements"),
+    "numbers": (G.replace("600", "-600"), "expected N > 0"),
+    "numbers, swap": (S.replace("600", "0") + "types 1 2", "expected N > 0"),
+    "numbers, widom": (W.replace("600", "0"), "expected N > 0"),
+    "ahead": (G + M + "ahead 0", "expected K >= 1"),
+    "check": (G + M + "check -1", "expected N >= 0"),
+    "tolerance": (G + M + "check 1 -1", "expected a tolerance > 0"),
+    "order of elements": (G + "model {eam} H Ni", "elements in the order of the types"),
+    "another potential": (G + "model {lj} Ar NULL", "units"),
+    "no element": (G + "model {eam} NULL NULL", "got NULL for all"),
+    "gas without an element": (G + "model {eam} Ni NULL", "NULL in its model"),
+    "swap without an element": (S + "model {eam} Ni NULL types 1 2", "NULL in its model"),
+    "widom without an element": (W + "model {eam} Ni NULL", "has an element in its model"),
+    "gas type": (G.replace(" 2 1 600", " 3 1 600") + M, "expected an atom type from 1 to 2"),
+    "swap types": (S + M + "types 1 3", "expected atom types from 1 to 2"),
+    "one type": (S + M + "types 1", "at least two atom types"),
+    "few mu": (S + M + "semi-grand yes types 1 2 mu 0", "a chemical potential for each"),
+    "mu of swaps": (S + M + "types 1 2 mu 0 1", "expected two types and no mu"),
+    "variance of swaps": (S + "types 1 2 variance 1 0.5", "semi-grand yes"),
+    "group": (G + M + "group nobody", "expected the ID of a group, got nobody"),
+    "region": (G + M + "region nowhere", "expected the ID of a region, got nowhere"),
+    "region, swap": (S + M + "types 1 2 region nowhere", "the ID of a region, got nowhere"),
+    "region outside": (
+        "region far sphere 9 9 9 5 units box\n" + G + M + "region far",
+        "inside of the simulation box",
+    ),
+    "region without a box": (
+        "region out sphere 5 5 5 4 side out units box\n" + G + M + "region out", "a bounding box"
+    ),
+    "moving region": (
+        "variable v equal 0\nregion m sphere 5 5 5 2 units box move v_v NULL NULL\n"
+        + G + M + "region m",
+        "does not move",
+    ),
+    "respa": ("run_style respa 2 2\n" + G + M, "expected run_style verlet, got respa"),
+    "multi": ("neighbor 2 multi\ncomm_modify mode multi\n" + G + M, "comm_modify mode single"),
+    "include": (
+        "atom_modify first gas\nneigh_modify include gas\n" + G + M, "neigh_modify include all"
+    ),
+    "first": ("atom_modify first gas\n" + G + M, "cannot keep atoms of atom_modify first gas"),
+    "tail": ("pair_modify tail yes\n" + G + M, "use pair_modify tail no"),
+    "other energy": (
+        "fix e all spring/self 1\nfix_modify e energy yes\n" + G + M, "fix_modify e energy no"
+    ),
+    "no pair style": ("pair_style none\n" + G + M, "got no pair style"),
+    "short ghosts": (
+        "pair_style zero 3\npair_coeff * *\ncomm_modify cutoff 4\n" + G + M + "check 0",
+        "use comm_modify cutoff 5.65",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors(runner, model, name):
+    lines, words = ERRORS[name]
+    text = lines.format(eam=model("eam"), lj=model("lj"))
     with pytest.raises(Exception, match=words):
         runner.run(nickel(hydrogen=5), native(), GROUPS, text + "\nrun 0")
+
+
+def test_a_move_out_of_the_box(runner, model):
+    """Only one that is made: what is planned ahead and never tried ends no run."""
+    system = nickel(boundary="p p f", jitter=0.0, hydrogen=5)
+    words = f"fix g gas gcmc/mliap_local 1 0 200 2 5 900 -2 0.9 model {model('eam')} Ni H"
+    with pytest.raises(Exception, match=r"out of the box.*use a region"):
+        runner.run(system, native(), GROUPS, words + "\nrun 20")
+
+
+def test_a_change_of_the_difference(runner, model):
+    """The pair style that changes under the fix is found at the next check."""
+    runner.run(
+        nickel(hydrogen=5), native(), GROUPS, G.format() + f"model {model('eam')} Ni H check 2"
+    )
+    runner.more("run 4")
+    runner.more("pair_style hybrid/overlay eam/alloy zero 4.0\n")
+    runner.more(f"pair_coeff * * eam/alloy {JEA} Al H\npair_coeff * * zero")
+    with pytest.raises(Exception, match="expected the model's energy to be that of"):
+        runner.more("run 4")

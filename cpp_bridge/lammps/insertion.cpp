@@ -26,10 +26,10 @@ void Insertion::use_region(const char *id, RandomPark &random)
 {
   id_ = id;
   region_ = find_region(lmp, id_, fix_);
-  if (!region_->bboxflag)
-    error->all(FLERR, "Fix {} region {}: expected one with a bounding box", fix_, id_);
   if (region_->dynamic_check())
     error->all(FLERR, "Fix {} region {}: expected one that does not move", fix_, id_);
+  if (!region_->bboxflag)
+    error->all(FLERR, "Fix {} region {}: expected one with a bounding box", fix_, id_);
   const double low[3] = {region_->extent_xlo, region_->extent_ylo, region_->extent_zlo};
   const double high[3] = {region_->extent_xhi, region_->extent_yhi, region_->extent_zhi};
   std::copy(low, low + 3, low_);
