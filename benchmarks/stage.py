@@ -113,8 +113,10 @@ def trials(cells: int, rounds: int, folder: Path) -> dict[str, float]:
         variants["native"] = Variant(native, "gcmc", "", cells, -2.3, folder)
         variants["stock fix, our pair style"] = Variant(eam, "gcmc", "", cells, -2.3, folder)
     few = {"native": max(4, 20000 // atoms), "stock fix, our pair style": 400}
-    for variant in variants.values():
-        variant.trial(few.get(variant.fix, 400) if variant.fix == "gcmc" else TRIALS)
+    for name, variant in variants.items():  # compiles
+        variant.trial(few.get(name, TRIALS))
+    for displace in (0.02, 3.0) * 2:
+        ours.stage(0, TRIALS, displace)
     found: dict[str, list[float]] = collections.defaultdict(list)
     for number in range(rounds):
         for name, variant in variants.items():

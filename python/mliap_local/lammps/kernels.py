@@ -175,7 +175,8 @@ class Kernels:
         limit, row_limit = LARGE_ENERGY
         sound &= jnp.abs(cache.totals[0]) <= limit + row_limit * cache.msg_sum.shape[0]
         answer = jnp.stack([total, squares, sound.astype(total.dtype)])
-        return Proposal(patch.cache.msg_sum, patch.cache.energies, answer)
+        places = change.rows.astype(jnp.int32)
+        return Proposal(patch.cache.msg_sum, patch.cache.energies, answer, places)
 
 
 class Proposal(NamedTuple):
@@ -184,11 +185,13 @@ class Proposal(NamedTuple):
     sums: message sums, shape (rows, m).
     energies: shape (rows,).
     answer: the energy, the sum of squared energies of atoms taken away and added, 1 if it is sound.
+    places: of the rows in the cache, int32, shape (rows,); beyond its end: padding.
     """
 
     sums: jax.Array
     energies: jax.Array
     answer: jax.Array
+    places: jax.Array
 
 
 def _sums_of(cache: LocalMLIAPCache) -> jax.Array:
@@ -206,13 +209,10 @@ def _scale_of(message_sums: jax.Array) -> jax.Array:
     return jnp.exp(jnp.sum(logarithms) / jnp.maximum(jnp.sum(counted), 1))
 
 
-def _settle(cache: LocalMLIAPCache, proposal: Proposal, places: jax.Array) -> LocalMLIAPCache:
-    """The cache with the rows of a proposal.
-
-    Args:
-        places: of the rows in the cache, shape (rows,); beyond its end: padding.
-    """
+def _settle(cache: LocalMLIAPCache, proposal: Proposal) -> LocalMLIAPCache:
+    """The cache with the rows of a proposal."""
     assert cache.energies is not None  # an update started from them
+    places = proposal.places
     return LocalMLIAPCache(
         None,
         cache.msg_sum.at[places].set(proposal.sums, mode="drop"),

@@ -164,16 +164,6 @@ class ChangedRows:
     def terms(self, config: LocalMLIAPData) -> AtomTerms:
         raise AssertionError("the rows of a change are not all atoms")
 
-    def places(self) -> np.ndarray:
-        """Places of its rows in the cache, int32, shape (rows,); beyond any end: padding.
-
-        A copy, for `packed` may be memory of the caller, which changes after the call.
-        """
-        places = np.full(self.capacity[0], np.iinfo(np.int32).max, np.int32)
-        n_rows = int(self.packed[0])
-        places[:n_rows] = self.packed[self.COUNTS : self.COUNTS + 2 * n_rows : 2]
-        return places
-
     def change(self, config: LocalMLIAPData) -> RowChange:
         """Unpack."""
         max_rows, max_edges = self.capacity

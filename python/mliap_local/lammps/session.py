@@ -58,7 +58,7 @@ class Session:
         self.summary = kernels.summary
         self.compilations = 0  # since it was opened
         self._cache: LocalMLIAPCache | None = None
-        self._proposal: tuple[Proposal, np.ndarray] | None = None
+        self._proposal: Proposal | None = None
         self._named = _Named(model_file)
         self._rows = self._width = self._fill_width = self._cache_rows = 0
         self._scale: Any = None  # of message sums at the last settled full evaluation
@@ -212,13 +212,13 @@ class Session:
             proposal = self._update(self._cache, self._scale, rows)
             energy, squares, sound = np.asarray(proposal.answer).tolist()
             if atom_energy is None:
-                self._proposal = proposal, rows.places()
+                self._proposal = proposal
             else:
                 atom_energy[:] = np.asarray(proposal.energies)[: len(atom_energy)]
             if settled_energy is not None:
                 assert self._cache is not None  # the update has used it
                 held = np.asarray(self._cache.energies)  # on a CPU a view, not a copy
-                settled_energy[:] = held[rows.places()[: len(settled_energy)]]
+                settled_energy[:] = held[np.asarray(proposal.places)[: len(settled_energy)]]
         return energy, squares, bool(sound)
 
     def _prepare(self, settled: int, cache_rows: int) -> None:
@@ -226,7 +226,7 @@ class Session:
         if self._cache is None and settled >= 0:
             raise RuntimeError("update before any full evaluation; call full first")
         if settled > 0 and self._proposal is not None:
-            self._cache = self._kernels.settle(self._cache, *self._proposal)
+            self._cache = self._kernels.settle(self._cache, self._proposal)
         if settled < 0:
             self._cache_rows = max(self._cache_rows, padding.cache_capacity(cache_rows))
             self._cache = self._kernels.empty(self._cache, self._cache_rows)
