@@ -113,6 +113,7 @@ class Kernels:
         self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=options)
         self.join = jax.jit(_joined, static_argnums=2)
         self.resize = jax.jit(_resized, static_argnums=1)
+        self.part = jax.jit(self._energy, out_shardings=here, compiler_options=options)
         self.fill = jax.jit(self._fill, donate_argnums=0, compiler_options=options)
         self.write = jax.jit(_written, donate_argnums=0, compiler_options=options)
         self._forget = jax.jit(_forgotten, donate_argnums=0)

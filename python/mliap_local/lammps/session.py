@@ -171,7 +171,7 @@ class Session:
                 energy, squares = np.asarray(answer).tolist()
                 return energy, squares
             begins, squares = range(0, n, share), 0.0
-            evaluate = self._kernels.energy
+            evaluate = self._kernels.part
             patches = self._on_threads(lambda k: evaluate(rows_from(k))[0], begins, compiled)
             for begin, patch in zip(begins, patches, strict=True):
                 self._cache, answer = write(self._cache, patch, places_from(begin))
