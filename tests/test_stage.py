@@ -442,6 +442,25 @@ def test_variance_constrained_ensemble(runner, model, tmp_path):
     assert (np.abs(observed - expected) < 4 * error + 2e-3).all(), (observed, expected)
 
 
+def test_variance_constrained_as_fix_sgcmc(runner, model, tmp_path):
+    """The mean composition is that of LAMMPS's own fix sgcmc, whose mu has the other sign."""
+    cell = "units metal\natom_modify map array\nlattice fcc 3.6\nregion box block 0 7 0 7 0 7\n"
+    cell += "create_box 2 box\ncreate_atoms 1 box\nset group all type/ratio 2 0.35 77\n"
+    stock = "fix s all sgcmc 1 1.0 3000 -0.3 variance 10 0.4"
+    ours = "fix s all atom/swap/mliap_local 1 1372 77 3000 ke no semi-grand yes types 1 2 mu 0 0.3 "
+    ours += f"variance 10 0.4 model {model('eam')} Ni Al check 0"
+    found = []
+    for fix, steps in ((stock, 400), (ours, 40)):
+        runner.run(cell, native("Ni Al"), fix, "thermo 1\nthermo_style custom step f_s[4]")
+        runner.more(f"log {tmp_path}/log\nrun {steps}\nlog none")
+        seen = rows((tmp_path / "log").read_text())[5:, 1]
+        means = np.array([block.mean() for block in np.array_split(seen, 7)])
+        found.append((seen.mean(), means.std(ddof=1) / np.sqrt(7)))
+    (stock_mean, stock_error), (mean, error) = found
+    assert abs(mean - stock_mean) < 4 * np.hypot(error, stock_error) < 0.01, found
+    assert 0.34 < mean < 0.37  # without the constraint it is 0.28
+
+
 G = "fix g gas gcmc/mliap_local 1 5 5 2 1 600 -2 0.5 "
 S = "fix s all atom/swap/mliap_local 1 5 1 600 "
 W = "fix w gas widom/mliap_local 1 5 2 1 600 "

@@ -108,14 +108,18 @@ def mliap_local_update(instance, change, result, error, error_size):
 
 
 @ffi.def_extern(onerror=_interrupted)
-def mliap_local_close(instance, error, error_size):
+def mliap_local_close(instance, error, error_size, sessions=_sessions):  # see below
     try:
-        if instance:  # 0 names no model: interpreter.cpp asks in this way whether we are here
+        if instance in sessions:
+            del sessions[instance]
+        elif instance:  # 0 names no model: interpreter.cpp asks in this way whether we are here
             _session(instance)
-            del _sessions[instance]
         return 1
     except BaseException as exception:
         return _failed(exception, error, error_size)
+
+
+# `sessions`: a LAMMPS that lives until Python ends is closed when this module's names are gone.
 
 
 def _open_session(wanted: dict):
