@@ -81,7 +81,7 @@ def layouts(n_atoms: int, precision: str):
         np.int32(n_atoms),
         padded(species[:, 0], -1),
         padded(species, -1),
-        padded(r_ij, 0),
+        np.moveaxis(padded(r_ij, 0), 2, 0).copy(),
         block=block,
     )
 

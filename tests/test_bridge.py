@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from shown_rows import ShownRows
 
 from mliap_local.lammps import bridge
 from mliap_local.lib._bridge_cffi import ffi, lib
@@ -16,15 +17,29 @@ class FakeSession:
     summary = "modèle d'essai, Ni Al"
     isolated_energies, masses = (-1.5, 2.5), (58.7, 0.0)
     compilations = 3
+    real = np.float64
 
-    def full(self, species, neighbour_species, r_ij, keep, atom_energy, edge_gradient):
-        self.seen = (species.copy(), neighbour_species.copy(), r_ij.copy(), keep)
-        self.writeable = r_ij.flags.writeable
+    def full(self, shares, keep, forces, atom_energy):
+        """Asks for two shares, of which the second has one row, with room for more."""
+        self.keep, self.seen, energy = keep, [], 0.0
+        for begin, end in ((0, 2), (2, shares.n_rows)):
+            if begin >= shares.n_rows:
+                break
+            width = shares.find(begin, end) + 2
+            species, kinds = np.zeros(4, np.int32), np.zeros((4, width), np.int8)
+            r_ij = np.full((3, 4, width), np.nan, self.real)
+            shares.lay(species, kinds, r_ij)
+            self.seen.append((species, kinds, r_ij))
+            energy += float(np.nansum(r_ij))
+            if forces:
+                shares.add(-r_ij)
         if atom_energy is not None:
             atom_energy[:] = np.arange(len(atom_energy))
-        if edge_gradient is not None:
-            edge_gradient[:] = -r_ij
-        return float(r_ij.sum()), 12.5
+        return energy, 12.5
+
+    def fill(self, shares, places, settled, cache_rows):
+        self.seen = [places.copy(), settled, cache_rows, shares.find(0, shares.n_rows)]
+        return 3.0, 4.0
 
     def update(self, **change):
         self.seen = {name: np.copy(value) for name, value in change.items()}
@@ -87,26 +102,85 @@ def test_open_passes_everything_on(opened):
     assert text(model.summary) == "modèle d"[:7]  # cut at a whole character, in 9 bytes with its 0
 
 
+class Caller:
+    """What C++ answers: each atom has one neighbour more than the one before."""
+
+    def __init__(self, n: int) -> None:
+        self.r_ij = [np.random.default_rng(k).normal(size=(3, k + 1)) for k in range(n)]
+        self.added = np.zeros(n)
+        self.good = True
+        self.rows = ffi.new("struct mliap_local_rows *")
+        self.rows.n_rows = n
+        self.kept = [
+            ffi.callback("int(void *, int, int, int *)", self.find),
+            ffi.callback("int(void *, int, int, int, int *, signed char *, void *)", self.lay),
+            ffi.callback("int(void *, int, int, int, void const *)", self.add),
+        ]
+        self.rows.find, self.rows.lay, self.rows.add = self.kept
+
+    def find(self, _, begin, end, width):
+        self.share, width[0] = (begin, end), end
+        return self.good
+
+    def view(self, pointer, shape, dtype):
+        return np.frombuffer(ffi.buffer(pointer, np.prod(shape) * np.dtype(dtype).itemsize), dtype)
+
+    def lay(self, _, capacity, width, real_bytes, species, kinds, r_ij):
+        real = {4: np.float32, 8: np.float64}[real_bytes]
+        laid = self.view(r_ij, (3, capacity, width), real).reshape(3, capacity, width)
+        marks = self.view(kinds, (capacity, width), np.int8).reshape(capacity, width)
+        atoms = range(*self.share)
+        self.view(species, capacity, np.int32)[:] = [*atoms, *[-1] * (capacity - len(atoms))]
+        marks[:] = -1
+        for row, atom in enumerate(atoms):
+            laid[:, row, : atom + 1], marks[row, : atom + 1] = self.r_ij[atom], 1
+        return self.good
+
+    def add(self, _, capacity, width, real_bytes, gradient):
+        real = {4: np.float32, 8: np.float64}[real_bytes]
+        taken = self.view(gradient, (3, capacity, width), real).reshape(3, capacity, width)
+        for row, atom in enumerate(range(*self.share)):
+            self.added[atom] += taken[:, row, : atom + 1].sum()
+        return self.good
+
+
 @pytest.mark.parametrize("wanted", [True, False])
-def test_full_shows_and_fills_arrays(opened, error, wanted):
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_full_asks_for_shares(opened, error, wanted, real):
     session, _, model = opened
-    species = np.array([0, 1, -1], np.int32)
-    neighbours = np.arange(6, dtype=np.int32)
-    r_ij = np.random.default_rng(1).normal(size=(3, 2, 3))
-    rows = ffi.new("struct mliap_local_rows *", [3, 2, *pointers(species, neighbours, r_ij), 1])
-    atom_energy, gradient = np.zeros(3), np.zeros((3, 2, 3))
+    session.real, caller = real, Caller(3)
+    caller.rows.keep = 1
+    atom_energy = np.zeros(3)
     result = ffi.new("struct mliap_local_result *")
     if wanted:
-        result.atom_energy, result.edge_gradient = pointers(atom_energy, gradient)
-    assert lib.mliap_local_full(model.instance, rows, result, error, 4000) == 1, text(error)
-    assert result.energy == r_ij.sum() != 0 and result.compilations == 3
-    assert result.squares == 12.5
-    assert not session.writeable
-    for seen, shown in zip(session.seen, (species, neighbours.reshape(3, 2), r_ij), strict=False):
-        np.testing.assert_array_equal(seen, shown)
-    assert session.seen[3] is True
-    np.testing.assert_array_equal(gradient, -r_ij if wanted else 0 * r_ij)
+        (result.atom_energy,) = pointers(atom_energy)
+    else:
+        caller.rows.add = ffi.NULL
+    assert lib.mliap_local_full(model.instance, caller.rows, result, error, 4000) == 1, text(error)
+    sums = np.array([r.sum() for r in caller.r_ij])
+    assert result.energy == pytest.approx(sums.sum(), rel=1e-6) != 0 and result.compilations == 3
+    assert (result.squares, result.rounding) == (12.5, 1e-9) and session.keep is True
+    (species, kinds, _), (last, last_kinds, _) = session.seen
+    assert species.tolist() == [0, 1, -1, -1] and last.tolist() == [2, -1, -1, -1]
+    assert kinds[:2].tolist() == [[1, -1, -1, -1], [1, 1, -1, -1]]
+    assert last_kinds[0].tolist() == [1, 1, 1, -1, -1]
+    np.testing.assert_allclose(caller.added, -sums if wanted else 0 * sums, rtol=1e-6)
     np.testing.assert_array_equal(atom_energy, [0, 1, 2] if wanted else [0, 0, 0])
+
+    caller.good = False  # as where memory is short
+    assert lib.mliap_local_full(model.instance, caller.rows, result, error, 4000) == 0
+    assert "expected find() to answer 1, got 0" in text(error)
+
+
+def test_full_with_places_fills_them(opened, error):
+    session, _, model = opened
+    caller, places = Caller(2), np.array([5, 3], np.int32)
+    (caller.rows.row,) = pointers(places)
+    caller.rows.settled, caller.rows.cache_rows = -1, 9
+    result = ffi.new("struct mliap_local_result *")
+    assert lib.mliap_local_full(model.instance, caller.rows, result, error, 4000) == 1, text(error)
+    assert (result.energy, result.squares) == (3.0, 4.0)
+    assert session.seen[0].tolist() == [5, 3] and session.seen[1:] == [-1, 9, 2]
 
 
 def test_full_of_no_atoms_takes_null_pointers(opened, error):
@@ -145,8 +219,9 @@ def test_question_leaves_cache_and_proposal(model):
     session = Session(model("lj"), ["Ar"], "lj")
 
     def full(x: float, **keywords) -> float:
-        neighbours, r_ij = np.zeros((2, 1), np.int32), np.array([[[x, 0, 0]], [[-x, 0, 0]]])
-        return session.full(np.zeros(2, np.int32), neighbours, r_ij, **keywords)[0]
+        neighbours, r_ij = np.zeros((2, 1), np.int8), np.array([[[x, 0, 0]], [[-x, 0, 0]]])
+        shown = ShownRows(np.zeros(2, np.int32), neighbours, r_ij)
+        return session.full(shown, **keywords)[0]
 
     def moved(x: float) -> np.ndarray:
         edges = [0, 0, x, 0, 0], [1, 0, -x, 0, 0], [1, 0, -1.2, 0, 0]
@@ -186,7 +261,7 @@ def test_unknown_instance_is_named(error):
 
 def test_environment_shares_the_cores():
     environment = bridge.jax_environment({"device": "cpu", "threads": 3})
-    assert environment == {"NPROC": "3", "JAX_PLATFORMS": "cpu"}
+    assert environment == {"NPROC": "1", "JAX_PLATFORMS": "cpu"}
     environment = bridge.jax_environment({"device": "gpu", "threads": 1})
     assert environment["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
     assert "JAX_PLATFORMS" not in environment and environment["NPROC"] == "1"

@@ -44,7 +44,7 @@ def test_random_flips(tmp_path):
 def test_random_trials(tmp_path):
     """Every difference of a stage, summed over processes, is that of all pairs, in all boxes; and
     what no trial has touched is not evaluated."""
-    sources = ["stage", "cells", "packed_change", "point_list", "neighbours"]
+    sources = ["stage", "cells", "packed_change", "point_list", "neighbours", "shares"]
     counts = walk(tmp_path, "stage_walk", sources, 350)
     proposed, accepted, overlap, none, unsound, failed, compacted, filled, asked, crossed = counts
     assert proposed > 2500 and accepted > 1000 and overlap > 100 and none > 500 and asked > 200

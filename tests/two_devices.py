@@ -6,12 +6,14 @@ on two GPUs; that every function has a form for CUDA is seen too; speed and memo
 """
 
 import collections
+import copy
 import json
 import sys
 from typing import Any
 
 import jax
 import numpy as np
+from shown_rows import ShownRows
 
 from mliap_local.lammps import session
 from mliap_local.lammps.session import Session
@@ -36,7 +38,7 @@ def rows(x: np.ndarray, species: np.ndarray) -> dict[str, np.ndarray]:
     places, there = neighbours(x, np.arange(len(x)))
     order = np.argsort(~there, axis=1, kind="stable")[:, : there.sum(axis=1).max()]
     places, there = (np.take_along_axis(array, order, axis=1) for array in (places, there))
-    neighbour_species = np.where(there, species[places], -1).astype(np.int32)
+    neighbour_species = np.where(there, species[places], -1).astype(np.int8)
     r_ij = x[places] - x[:, None]
     return {"species": species, "neighbour_species": neighbour_species, "r_ij": r_ij}
 
@@ -123,10 +125,12 @@ def walk(model: str, device: str, rank: int) -> dict[str, Any]:
     moved = Moved()
     session.np = moved  # type: ignore[assignment]
     opened = Session(model, ["Ni", "H"], "metal", device, node_rank=rank)
-    moved.watch(opened)
+    opened._kernels = copy.copy(opened._kernels)  # others use the same
+    moved.watch(opened._kernels)
+    opened._update = opened._kernels.update
     shown = rows(x, species)
     seen: dict[str, Any] = {"rows": {name: array.nbytes for name, array in shown.items()}}
-    seen["energy"] = [opened.full(**shown)[0]]
+    seen["energy"] = [opened.full(ShownRows(**shown))[0]]
     seen["full"] = moved.take()
     seen["settled"] = large()
     seen["trials"], seen["sound"] = [], []
@@ -142,11 +146,11 @@ def walk(model: str, device: str, rank: int) -> dict[str, Any]:
             x[atom] = to
     seen["tried"] = large()
     shown = rows(x, species)
-    energies, gradient = np.zeros(N**3), np.zeros_like(shown["r_ij"])
-    energy, squares = opened.full(**shown, keep=False, atom_energy=energies, edge_gradient=gradient)
+    energies, given = np.zeros(N**3), ShownRows(**shown)
+    energy, squares = opened.full(given, keep=False, forces=True, atom_energy=energies)
     seen["energy"].append(energy)
     seen["forces"] = moved.take()
-    seen["per_atom"] = [float(np.sum(energies**2)), float(np.sum(gradient**2))]
+    seen["per_atom"] = [float(np.sum(energies**2)), float(np.sum(given.gradient**2))]
     assert np.isclose(squares, seen["per_atom"][0], rtol=1e-12)
     seen["lowered"] = moved.lowered
     return seen

@@ -36,7 +36,8 @@ static constexpr char KEYWORDS[] =
     "overlap_cutoff, min, max, ahead";
 
 FixGCMCMLIAPLocal::FixGCMCMLIAPLocal(LAMMPS *lmp, int narg, char **arg)
-    : FixMonteCarlo(lmp, narg, arg, "gcmc"), same_(1), own_(1), insertion_(lmp, name_), most_(INT_MAX)
+    : FixMonteCarlo(lmp, narg, arg, "gcmc"), same_(1), own_(1), insertion_(lmp, name_),
+      most_(INT_MAX)
 {
   if (narg < 11) utils::missing_cmd_args(FLERR, "fix gcmc/mliap_local", error);
   size_vector = COUNTS;
@@ -257,7 +258,8 @@ void FixGCMCMLIAPLocal::trials()
         planned.known = false;
         plan_.clear();
       }
-      if (plan_.empty()) reach_ = same ? std::min(most_ahead_, 2 * reach_) : std::max(1, reach_ / 2);
+      if (plan_.empty())
+        reach_ = same ? std::min(most_ahead_, 2 * reach_) : std::max(1, reach_ / 2);
     }
     conclude(drawn, planned);
   }
@@ -292,10 +294,7 @@ void FixGCMCMLIAPLocal::plan(int left)
     drawn = draw();
     if (!drawn.tried) continue;
     if (drawn.leaves_box) break;
-    mliap_local::Stage::Trial trial;
-    if (drawn.kind != INSERTIONS) trial.gone.push_back(drawn.gone);
-    if (drawn.kind != DELETIONS) trial.come.push_back(drawn.come);
-    trials.push_back(trial);
+    trials.push_back({gone_of(drawn), come_of(drawn)});
     which.push_back(plan_.size() - 1);
     if (drawn.home != drawn.to && drawn.kind == MOVES) break;    // a refusal changes an order
     same_.uniform();
@@ -377,7 +376,10 @@ void FixGCMCMLIAPLocal::conclude(const Drawn &drawn, const Planned &planned)
     if (drawn.kind == MOVES && drawn.home != drawn.to) strand(drawn);
     return;
   }
-  if (planned.known) difference_of(drawn);    // a proposal, to be settled
+  if (planned.known) {
+    difference_of(drawn);    // a proposal, to be settled
+    verify(planned.difference, gone_of(drawn), come_of(drawn));
+  }
   energy_ = after;
   forget_near(drawn);
   accept();
@@ -392,10 +394,19 @@ void FixGCMCMLIAPLocal::conclude(const Drawn &drawn, const Planned &planned)
 
 double FixGCMCMLIAPLocal::difference_of(const Drawn &drawn)
 {
-  std::vector<TrialAtom> gone, come;
-  if (drawn.kind != INSERTIONS) gone.push_back(drawn.gone);
-  if (drawn.kind != DELETIONS) come.push_back(drawn.come);
-  return difference(gone, come);
+  return difference(gone_of(drawn), come_of(drawn));
+}
+
+std::vector<FixGCMCMLIAPLocal::TrialAtom> FixGCMCMLIAPLocal::gone_of(const Drawn &drawn)
+{
+  if (drawn.kind == INSERTIONS) return {};
+  return {drawn.gone};
+}
+
+std::vector<FixGCMCMLIAPLocal::TrialAtom> FixGCMCMLIAPLocal::come_of(const Drawn &drawn)
+{
+  if (drawn.kind == DELETIONS) return {};
+  return {drawn.come};
 }
 
 /* The stranded atom goes back: last of its own process's atoms, as LAMMPS's exchange leaves it. There

@@ -66,6 +66,8 @@ class FixGCMCMLIAPLocal : public FixMonteCarlo {
   void displaced(int i, double *coord);
   void plan(int left);
   void forget_near(const Drawn &);
+  static std::vector<TrialAtom> gone_of(const Drawn &);
+  static std::vector<TrialAtom> come_of(const Drawn &);
   double difference_of(const Drawn &);
   void conclude(const Drawn &, const Planned &);
   void move(const Drawn &);

@@ -30,8 +30,6 @@ using mliap_local::Stage;
 static constexpr double COINCIDENT = 1.0e-6;
 /* Two programs that evaluate one model agree to this part of the energy. */
 static constexpr double SAME_MODEL = 1.0e-9;
-/* Atoms evaluated at once when all are. */
-static constexpr int CHUNK = 16384;
 /* Accepted changes after which sums start anew. */
 static constexpr long REFRESH = 2000;
 static constexpr char SUFFIX[] = "/mliap_local";
@@ -82,16 +80,15 @@ void FixMonteCarlo::unknown(const char *word, const char *known)
 
 void FixMonteCarlo::left_to_stock(const char *word)
 {
-  error->all(FLERR, "Fix {} is for single atoms and has no keyword {}; use fix {} with suffix off", name_,
-             word, stock_);
+  error->all(FLERR, "Fix {} is for single atoms and has no keyword {}; use fix {} with suffix off",
+             name_, word, stock_);
 }
 
 bool FixMonteCarlo::keyword(int &k, int narg, char **arg)
 {
   const std::string word = arg[k];
   if (word != "model" && word != "check" && word != "verify") return false;
-  if (k + 1 >= narg)
-    utils::missing_cmd_args(FLERR, "fix " + name_ + " " + word, error);
+  if (k + 1 >= narg) utils::missing_cmd_args(FLERR, "fix " + name_ + " " + word, error);
   if (word == "model") {
     if (k + 2 + atom->ntypes > narg)
       error->all(FLERR,
@@ -242,19 +239,11 @@ void FixMonteCarlo::check_model()
   if (update->eflag_global != update->ntimestep) return;    // nobody evaluated an energy
   stage_.begin(points(), surroundings());
   double sums[3] = {0.0, 0.0, force->pair->eng_vdwl + force->pair->eng_coul};
-  mliap_local::Rows rows;
-  std::vector<int> kinds;
-  for (int begin = 0; begin < atom->nlocal; begin += CHUNK) {
-    stage_.collect(begin, std::min(begin + CHUNK, atom->nlocal), rows, kinds);
-    const int n_rows = static_cast<int>(kinds.size());
-    mliap_local_result result{};
-    if (!model_.evaluate(wanted_rows(rows, kinds.data(), n_rows), result)) model_.failed();
-    sums[0] += result.energy;
-    sums[1] += result.squares;
-  }
+  if (!stage_.evaluate_all(sums[0], sums[1])) model_.failed();
   stage_.forget();
   sum(sums, 3);
   const double largest = std::max(std::fabs(sums[0]), std::fabs(sums[2]));
+  agree_on_rounding();
   const double tolerance = check_tolerance_ > 0.0
       ? check_tolerance_
       : model_.rounding * std::sqrt(sums[1]) + SAME_MODEL * largest;
@@ -415,14 +404,20 @@ double FixMonteCarlo::difference(const std::vector<TrialAtom> &gone,
                             "gives {}; use overlap to keep atoms apart, or a model that is finite "
                             "there",
                             name_, sums[0]));
-  if (verify_ > 0 && ++since_verified_ >= verify_) {
-    since_verified_ = 0;
-    double squares = 0.0;
-    const double before = full_energy({}, {}, squares);
-    const double after = full_energy(gone, come, squares);
-    judge(sums[0], after - before, squares);
-  }
+  verify(sums[0], gone, come);
   return sums[0];
+}
+
+/* Every N-th difference against two full evaluations. */
+void FixMonteCarlo::verify(double difference, const std::vector<TrialAtom> &gone,
+                           const std::vector<TrialAtom> &come)
+{
+  if (verify_ == 0 || ++since_verified_ < verify_) return;
+  since_verified_ = 0;
+  double squares = 0.0;
+  const double before = full_energy({}, {}, squares);
+  const double after = full_energy(gone, come, squares);
+  judge(difference, after - before, squares);
 }
 
 std::vector<double> FixMonteCarlo::differences(std::vector<Stage::Trial> &trials)
@@ -439,12 +434,7 @@ std::vector<double> FixMonteCarlo::differences(std::vector<Stage::Trial> &trials
   for (std::size_t t = 0; t < trials.size(); t++) {
     overlaps_ += sums[2 * t + 1] > 0.0;
     energies.push_back(sums[2 * t + 1] > 0.0 ? Model::OVERLAP_ENERGY : sums[2 * t]);
-    if (verify_ == 0 || ++since_verified_ < verify_ || sums[2 * t + 1] > 0.0) continue;
-    since_verified_ = 0;
-    double squares = 0.0;
-    const double before = full_energy({}, {}, squares);
-    const double after = full_energy(trials[t].gone, trials[t].come, squares);
-    judge(energies.back(), after - before, squares);
+    if (sums[2 * t + 1] == 0.0) verify(sums[2 * t], trials[t].gone, trials[t].come);
   }
   return energies;
 }
@@ -526,19 +516,30 @@ double FixMonteCarlo::full_energy(const std::vector<TrialAtom> &gone,
           x.insert(x.end(), image, image + 3);
           kinds.push_back(static_cast<int>(all[k + 3]));
         }
-  mliap_local::Rows rows;
-  mliap_local::search_rows({n_own, static_cast<int>(kinds.size()), x.data(), kinds.data()},
-                           model_.cutoff, rows);
+  const mliap_local::Points all_points{n_own, static_cast<int>(kinds.size()), x.data(),
+                                       kinds.data()};
+  mliap_local::Shares shares(n_own, [&](int begin, int end, mliap_local::Rows &rows) {
+    mliap_local::search_rows(all_points, model_.cutoff, begin, end, rows);
+  });
   mliap_local_result result{};
-  if (!model_.evaluate(wanted_rows(rows, kinds.data(), n_own), result)) model_.failed();
+  if (!model_.evaluate(shares.wanted(), result)) model_.failed();
   double sums[2] = {result.energy, result.squares};
   sum(sums, 2);
   squares += sums[1];
   return sums[0];
 }
 
+/* Each process has seen its own atoms, but all must judge alike. */
+void FixMonteCarlo::agree_on_rounding()
+{
+  double largest = model_.rounding;
+  MPI_Allreduce(&model_.rounding, &largest, 1, MPI_DOUBLE, MPI_MAX, world);
+  model_.rounding = largest;
+}
+
 void FixMonteCarlo::judge(double value, double reference, double squares)
 {
+  agree_on_rounding();
   const double tolerance = model_.tolerance(
       squares, std::max({std::fabs(value), std::fabs(reference), std::sqrt(squares)}));
   const double drift = std::fabs(value - reference);

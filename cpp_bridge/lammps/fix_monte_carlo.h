@@ -47,6 +47,8 @@ class FixMonteCarlo : public Fix {
   /* Difference of energies, of all processes, if these atoms leave and come; a proposal. 1e40 if one
      that comes is closer to another than the guard against overlaps allows. */
   double difference(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come);
+  void verify(double difference, const std::vector<TrialAtom> &gone,
+              const std::vector<TrialAtom> &come);
   /* The same of several, each from the present state; none is a proposal. */
   std::vector<double> differences(std::vector<mliap_local::Stage::Trial> &trials);
   /* Evaluates what these trials will need, in one call. */
@@ -83,6 +85,7 @@ class FixMonteCarlo : public Fix {
   void begin();
   void end();
   void check_model();
+  void agree_on_rounding();
   [[noreturn]] void failed();
   double full_energy(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come,
                      double &squares);

@@ -101,7 +101,9 @@ double Model::tolerance(double squares, double largest) const
 
 int Model::evaluate(const mliap_local_rows &rows, mliap_local_result &result)
 {
-  return bridge_->full(instance_, &rows, &result, text_.data(), TEXT_SIZE);
+  const int good = bridge_->full(instance_, &rows, &result, text_.data(), TEXT_SIZE);
+  if (good) rounding = result.rounding;
+  return good;
 }
 
 int Model::evaluate(const mliap_local_change &change, mliap_local_result &result)

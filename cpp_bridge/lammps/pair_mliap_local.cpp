@@ -24,6 +24,7 @@
 using namespace LAMMPS_NS;
 using mliap_local::Changes;
 using mliap_local::Points;
+using mliap_local::Shares;
 
 /* LAMMPS moves untouched atoms by some 1e-14 of the box: in a triclinic box at each trial, in any
    box when it takes a refused molecule back by the way it came. An atom of it that came back exactly
@@ -502,10 +503,8 @@ void PairMLIAPLocal::step(const Points &now)
   if (eflag_global) eng_vdwl += energy;
   if (eflag_atom)
     for (int k = 0; k < now.n_own; k++) eatom[k] += atom_energy_[k];
-  if (forces_ && now.n_all)
-    mliap_local::add_forces(rows_, edge_gradient_.data(), now.n_own,
-                            {atom->f[0], vflag_global ? virial : nullptr,
-                             vflag_atom ? vatom : nullptr, cvflag_atom ? cvatom : nullptr});
+  for (std::size_t k = 0; k < forces_of_.size() && forces_; k++) atom->f[0][k] += forces_of_[k];
+  for (int c = 0; c < 6 && forces_ && vflag_global; c++) virial[c] += virial_of_[c];
 }
 
 /* fix sgcmc asks for an atom and then for each of its neighbours, ghosts too, before and after it
@@ -570,15 +569,13 @@ bool PairMLIAPLocal::answer_derived(const Points &now, const mliap_local::Neighb
 void PairMLIAPLocal::evaluate_whole(const Points &now, const mliap_local::NeighbourList &list,
                                     const std::vector<int> &atoms)
 {
-  mliap_local::collect_rows(now, list, model_.cutoff, atoms, rows_);
-  asked_species_.clear();
-  for (const int atom : atoms) asked_species_.push_back(now.species[atom]);
-  const mliap_local_rows wanted =
-      wanted_rows(rows_, asked_species_.data(), static_cast<int>(atoms.size()));
+  Shares shares(static_cast<int>(atoms.size()), [&](int begin, int end, mliap_local::Rows &rows) {
+    mliap_local::find_rows(now, list, model_.cutoff, atoms, begin, end, rows);
+  });
   mliap_local_result result{};
   atom_energy_.resize(std::max(atom_energy_.size(), atoms.size()));
   result.atom_energy = atom_energy_.data();
-  if (!model_.evaluate(wanted, result)) failed();
+  if (!model_.evaluate(shares.wanted(), result)) failed();
   counters_[COMPILATIONS] = result.compilations;
 }
 
@@ -625,31 +622,40 @@ mliap_local_result PairMLIAPLocal::full(const Points &now, bool keep, bool force
           fmt::format("Pair style mliap_local: expected finite positions, got {} in atom {}; "
                       "check the input, the time step and overlapping atoms",
                       now.x[k], atom->tag[k / 3]));
-  mliap_local::collect_rows(now, neighbour_list(now), model_.cutoff, rows_);
-  return evaluate(now, rows_, keep, forces, atoms);
+  const mliap_local::NeighbourList list = neighbour_list(now);
+  mliap_local::list_own(now, list, listed_);
+  Shares shares(now.n_own, [&](int begin, int end, mliap_local::Rows &rows) {
+    mliap_local::find_rows(now, list, model_.cutoff, listed_, begin, end, rows);
+  });
+  return evaluate(now, shares, keep, forces, atoms);
 }
 
 /* All atoms, with neighbours from a search that has nothing in common with what it verifies. */
 mliap_local_result PairMLIAPLocal::searched(const Points &now)
 {
-  mliap_local::search_rows(now, model_.cutoff, searched_);
-  return evaluate(now, searched_, false, false, false);
+  Shares shares(now.n_own, [&](int begin, int end, mliap_local::Rows &rows) {
+    mliap_local::search_rows(now, model_.cutoff, begin, end, rows);
+  });
+  return evaluate(now, shares, false, false, false);
 }
 
-mliap_local_result PairMLIAPLocal::evaluate(const Points &now, const mliap_local::Rows &from,
-                                            bool keep, bool forces, bool atoms)
+mliap_local_result PairMLIAPLocal::evaluate(const Points &now, Shares &shares, bool keep,
+                                            bool forces, bool atoms)
 {
-  mliap_local_rows rows = wanted_rows(from, now.species, now.n_own);
-  rows.keep = keep;
   mliap_local_result result{};
   if (atoms) {
     atom_energy_.resize(std::max(now.n_own, 1));
     result.atom_energy = atom_energy_.data();
   }
-  if (forces) {
-    edge_gradient_.resize(std::max<std::size_t>(from.r_ij.size(), 1));
-    result.edge_gradient = edge_gradient_.data();
+  if (forces) {    // apart, so that an evaluation that fails leaves nothing half added
+    forces_of_.assign(std::max<std::size_t>(3 * static_cast<std::size_t>(now.n_all), 1), 0.0);
+    std::fill_n(virial_of_, 6, 0.0);
+    shares.add_to({forces_of_.data(), vflag_global ? virial_of_ : nullptr,
+                   vflag_atom ? vatom : nullptr, cvflag_atom ? cvatom : nullptr});
+    forces_of_.resize(3 * static_cast<std::size_t>(now.n_all));
   }
+  mliap_local_rows rows = shares.wanted();
+  rows.keep = keep;
   if (!model_.evaluate(rows, result)) failed();
   counters_[forces ? FORCES : FULL]++;
   counters_[COMPILATIONS] = result.compilations;
@@ -706,7 +712,5 @@ void PairMLIAPLocal::failed()
 
 double PairMLIAPLocal::memory_usage()
 {
-  return Pair::memory_usage() + static_cast<double>(rows_.r_ij.capacity()) * sizeof(double) +
-      static_cast<double>(edge_gradient_.capacity()) * sizeof(double) +
-      static_cast<double>(rows_.senders.capacity()) * 2 * sizeof(int);
+  return Pair::memory_usage() + static_cast<double>(forces_of_.capacity()) * sizeof(double);
 }

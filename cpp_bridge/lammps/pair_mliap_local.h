@@ -10,6 +10,7 @@
 #include "changes.h"
 #include "model.h"
 #include "neighbours.h"
+#include "shares.h"
 
 #include <string>
 #include <vector>
@@ -65,7 +66,7 @@ class PairMLIAPLocal : public Pair {
   void refuse_readers_of_forces();
   mliap_local_result full(const mliap_local::Points &, bool keep, bool forces, bool atoms);
   mliap_local_result searched(const mliap_local::Points &);
-  mliap_local_result evaluate(const mliap_local::Points &, const mliap_local::Rows &, bool keep,
+  mliap_local_result evaluate(const mliap_local::Points &, mliap_local::Shares &, bool keep,
                               bool forces, bool atoms);
   void step(const mliap_local::Points &);
   bool verification_is_due();
@@ -96,10 +97,11 @@ class PairMLIAPLocal : public Pair {
 
   mliap_local::Changes changes_;
   mliap_local::AtomicEnergies atomic_energies_;
-  mliap_local::Rows rows_, searched_;
-  std::vector<int> species_, asked_species_;
+  std::vector<int> species_;
+  std::vector<int> listed_;    // own atoms that the list has
   std::vector<int> listed_species_;    // when the list was built
-  std::vector<double> atom_energy_, edge_gradient_;
+  std::vector<double> atom_energy_, forces_of_;    // of the last evaluation
+  double virial_of_[6] = {};
   bigint last_trial_ = -1;    // fix_->moves() at the last trial
   bigint list_built_ = -1;    // neighbor->ncalls when the occasional list was built
   bool by_atoms_ = false;    // fix sgcmc asks for energies of atoms

@@ -20,76 +20,99 @@ void find_row(const Points &points, const NeighbourList &list, double cutoff, in
   }
 }
 
-void collect_rows(const Points &points, const NeighbourList &list, double cutoff,
-                  const std::vector<int> &atoms, Rows &rows)
+void Rows::clear()
 {
-  /* The list holds neighbours within the skin too; the rows must be as narrow as they can be,
-     because every place costs an edge. So gather first, then lay out with the width found. */
-  static thread_local std::vector<int> found;
-  static thread_local std::vector<std::size_t> first;
-  found.clear();
+  atoms.clear();
+  species.clear();
   first.assign(1, 0);
-  std::size_t width = 1;
-  for (const int i : atoms) {
-    if (i >= 0) find_row(points, list, cutoff, i, found);
-    width = std::max(width, found.size() - first.back());
-    first.push_back(found.size());
-  }
+}
 
-  const std::size_t places = atoms.size() * width;
-  rows.width = static_cast<int>(width);
-  rows.senders.assign(places, -1);
-  rows.neighbour_species.assign(places, -1);
-  rows.r_ij.assign(places * 3, 0.0);
-  for (std::size_t row = 0; row < atoms.size(); row++) {
-    if (atoms[row] < 0) continue;
-    const double *x_i = points.x + 3 * atoms[row];
-    std::size_t place = row * width;
-    for (std::size_t k = first[row]; k < first[row + 1]; k++, place++) {
-      const int j = found[k];
-      rows.senders[place] = j;
-      rows.neighbour_species[place] = points.species[j];
-      for (int c = 0; c < 3; c++) rows.r_ij[3 * place + c] = points.x[3 * j + c] - x_i[c];
+void Rows::begin_row(int atom, int kind, int room)
+{
+  atoms.push_back(atom);
+  species.push_back(kind);
+  first.push_back(first.back());
+  const std::size_t needed = static_cast<std::size_t>(first.back()) + room + 1;
+  if (senders.size() >= needed) return;
+  const std::size_t size = needed + needed / 2;
+  senders.resize(size);
+  kinds.resize(size);
+  for (std::vector<double> &component : r_ij) component.resize(size);
+}
+
+int Rows::width() const
+{
+  int width = 0;
+  for (int row = 0; row < n_rows(); row++) width = std::max(width, first[row + 1] - first[row]);
+  return width;
+}
+
+void find_rows(const Points &points, const NeighbourList &list, double cutoff,
+               const std::vector<int> &atoms, int begin, int end, Rows &rows)
+{
+  const double cutoff2 = cutoff * cutoff;
+  rows.clear();
+  for (int row = begin; row < end; row++) {
+    const bool listed = atoms[row] >= 0;
+    const int i = listed ? atoms[row] : ~atoms[row];
+    const int n = listed && points.species[i] >= 0 ? list.numneigh[i] : 0;
+    rows.begin_row(i, points.species[i], n);
+    const double *x_i = points.x + 3 * static_cast<std::size_t>(i);
+    for (int jj = 0; jj < n; jj++) {
+      const int j = list.firstneigh[i][jj] & list.mask;
+      const double *x_j = points.x + 3 * static_cast<std::size_t>(j);
+      const bool near = square_distance(x_i, x_j) < cutoff2;
+      rows.add(j, points.species[j], x_i, x_j, near & (points.species[j] >= 0));
     }
   }
 }
 
-void collect_rows(const Points &points, const NeighbourList &list, double cutoff, Rows &rows)
+void list_own(const Points &points, const NeighbourList &list, std::vector<int> &atoms)
 {
-  static thread_local std::vector<int> atoms;
-  atoms.assign(points.n_own, -1);
+  atoms.resize(points.n_own);
+  for (int i = 0; i < points.n_own; i++) atoms[i] = ~i;
   for (int ii = 0; ii < list.inum; ii++) atoms[list.ilist[ii]] = list.ilist[ii];
-  collect_rows(points, list, cutoff, atoms, rows);
 }
 
-void search_rows(const Points &points, double cutoff, Rows &rows)
+void search_rows(const Points &points, double cutoff, int begin, int end, Rows &rows)
 {
-  std::vector<std::vector<int>> senders(points.n_own);
-  std::size_t width = 1;
-  for (int i = 0; i < points.n_own; i++) {
-    if (points.species[i] < 0) continue;
-    for (int j = 0; j < points.n_all; j++) {
+  rows.clear();
+  for (int i = begin; i < end; i++) {
+    const bool counts = points.species[i] >= 0;
+    rows.begin_row(i, points.species[i], counts ? points.n_all : 0);
+    for (int j = 0; counts && j < points.n_all; j++) {
       const double x = points.x[3 * j] - points.x[3 * i];
       const double y = points.x[3 * j + 1] - points.x[3 * i + 1];
       const double z = points.x[3 * j + 2] - points.x[3 * i + 2];
-      if (x * x + y * y + z * z < cutoff * cutoff && j != i && points.species[j] >= 0)
-        senders[i].push_back(j);
+      const bool near = x * x + y * y + z * z < cutoff * cutoff;
+      if (near && j != i && points.species[j] >= 0)
+        rows.add(j, points.species[j], points.x + 3 * i, points.x + 3 * j, true);
     }
-    width = std::max(width, senders[i].size());
   }
-  rows.width = static_cast<int>(width);
-  rows.senders.assign(width * points.n_own, -1);
-  rows.neighbour_species.assign(width * points.n_own, -1);
-  rows.r_ij.assign(3 * width * points.n_own, 0.0);
-  for (int i = 0; i < points.n_own; i++)
-    for (std::size_t k = 0; k < senders[i].size(); k++) {
-      const int j = senders[i][k];
-      rows.senders[width * i + k] = j;
-      rows.neighbour_species[width * i + k] = points.species[j];
-      for (int c = 0; c < 3; c++)
-        rows.r_ij[3 * (width * i + k) + c] = points.x[3 * j + c] - points.x[3 * i + c];
-    }
 }
+
+template <typename Real>
+void lay_rows(const Rows &rows, int capacity, int width, int *species, signed char *kinds,
+              Real *r_ij)
+{
+  const std::size_t plane = static_cast<std::size_t>(capacity) * width;
+  for (int row = 0; row < rows.n_rows(); row++) {
+    const int from = rows.first[row], n = rows.first[row + 1] - from;
+    const std::size_t to = static_cast<std::size_t>(row) * width;
+    for (int c = 0; c < 3; c++) {
+      const double *found = rows.r_ij[c].data() + from;
+      Real *laid = r_ij + c * plane + to;
+      for (int k = 0; k < n; k++) laid[k] = static_cast<Real>(found[k]);
+    }
+    std::copy_n(rows.kinds.data() + from, n, kinds + to);
+    std::fill_n(kinds + to + n, width - n, static_cast<signed char>(-1));
+  }
+  std::copy(rows.species.begin(), rows.species.end(), species);
+  std::fill(species + rows.n_rows(), species + capacity, -1);
+}
+
+template void lay_rows(const Rows &, int, int, int *, signed char *, float *);
+template void lay_rows(const Rows &, int, int, int *, signed char *, double *);
 
 std::pair<int, int> closest_pair(const Points &points)
 {
@@ -106,23 +129,26 @@ std::pair<int, int> closest_pair(const Points &points)
   return closest;
 }
 
-void add_forces(const Rows &rows, const double *edge_gradient, int n_own, const Sums &sums)
+template <typename Real>
+void add_forces(const Rows &rows, int capacity, int width, const Real *gradient, const Sums &sums)
 {
   const bool wants_virial = sums.virial || sums.vatom || sums.cvatom;
-  for (int i = 0; i < n_own; i++) {
-    double *f_i = sums.f + 3 * i;
-    for (int k = 0; k < rows.width; k++) {
-      const std::size_t place = static_cast<std::size_t>(i) * rows.width + k;
-      const int j = rows.senders[place];
-      if (j < 0) break;
-      const double *g = edge_gradient + 3 * place;
-      const double *r = rows.r_ij.data() + 3 * place;
-      double *f_j = sums.f + 3 * j;
+  const std::size_t plane = static_cast<std::size_t>(capacity) * width;
+  for (int row = 0; row < rows.n_rows(); row++) {
+    const int i = rows.atoms[row], from = rows.first[row], n = rows.first[row + 1] - from;
+    if (n == 0) continue;
+    const Real *at = gradient + static_cast<std::size_t>(row) * width;
+    double f_i[3] = {0.0, 0.0, 0.0};
+    for (int k = 0; k < n; k++) {
+      const int j = rows.senders[from + k];
+      const double g[3] = {at[k], at[k + plane], at[k + 2 * plane]};
+      double *f_j = sums.f + 3 * static_cast<std::size_t>(j);
       for (int c = 0; c < 3; c++) {
         f_i[c] += g[c];
         f_j[c] -= g[c];
       }
       if (!wants_virial) continue;
+      const double r[3] = {rows.r_ij[0][from + k], rows.r_ij[1][from + k], rows.r_ij[2][from + k]};
       const double v[9] = {-r[0] * g[0], -r[1] * g[1], -r[2] * g[2], -r[0] * g[1], -r[0] * g[2],
                            -r[1] * g[2], -r[1] * g[0], -r[2] * g[0], -r[2] * g[1]};
       if (sums.virial)
@@ -135,8 +161,12 @@ void add_forces(const Rows &rows, const double *edge_gradient, int n_own, const 
       if (sums.cvatom)
         for (int c = 0; c < 9; c++) sums.cvatom[j][c] += v[c];
     }
+    for (int c = 0; c < 3; c++) sums.f[3 * static_cast<std::size_t>(i) + c] += f_i[c];
   }
 }
+
+template void add_forces(const Rows &, int, int, const float *, const Sums &);
+template void add_forces(const Rows &, int, int, const double *, const Sums &);
 
 /* Loops without branches, which the compiler turns into vector instructions, the widest that the
    processor has. */

@@ -34,28 +34,48 @@ struct NeighbourList {
   int mask; /* clears the bits of j that LAMMPS uses for special bonds */
 };
 
-/* Atoms with their neighbours within the cutoff, side by side: see mliap_local_rows. */
-struct Rows {
-  int width = 0;
-  std::vector<int> senders; /* [n_rows * width] place among the points, -1: none */
-  std::vector<int> neighbour_species;
-  std::vector<double> r_ij;
+/* A share of atoms with their neighbours within the cutoff, one after another. */
+class Rows {
+ public:
+  std::vector<int> atoms;      /* place among the points of each row's atom */
+  std::vector<int> species;    /* of each row */
+  std::vector<int> first;      /* of each row's neighbours, and one more */
+  /* Of each neighbour; there may be room behind the last. */
+  std::vector<int> senders;    /* place among the points */
+  std::vector<signed char> kinds;    /* species */
+  std::vector<double> r_ij[3];
+
+  void clear();
+  /* A row without neighbours so far, and room for so many. */
+  void begin_row(int atom, int kind, int room);
+  /* A neighbour of the last row, kept if `is` holds: written anyway, because a branch costs more. */
+  void add(int sender, int kind, const double *from, const double *to, bool is)
+  {
+    int &end = first.back();
+    senders[end] = sender;
+    kinds[end] = static_cast<signed char>(kind);
+    for (int c = 0; c < 3; c++) r_ij[c][end] = to[c] - from[c];
+    end += is;
+  }
+  int n_rows() const { return static_cast<int>(species.size()); }
+  int width() const;
 };
 
 /* Adds to `row` the neighbours of atom i within the cutoff, in the order of the list. */
 void find_row(const Points &points, const NeighbourList &list, double cutoff, int i,
               std::vector<int> &row);
 
-/* Fills rows: row k belongs to atoms[k], and is empty where that is -1. */
-void collect_rows(const Points &points, const NeighbourList &list, double cutoff,
-                  const std::vector<int> &atoms, Rows &rows);
+/* Finds rows: row k belongs to atom i = atoms[begin + k]; where that is ~i, to atom i without its
+   neighbours. */
+void find_rows(const Points &points, const NeighbourList &list, double cutoff,
+               const std::vector<int> &atoms, int begin, int end, Rows &rows);
 
-/* Fills rows: row k belongs to own atom k. Own atoms that the list leaves out get none. */
-void collect_rows(const Points &points, const NeighbourList &list, double cutoff, Rows &rows);
+/* All own atoms in turn; ~i for those that the list leaves out. */
+void list_own(const Points &points, const NeighbourList &list, std::vector<int> &atoms);
 
 /* The same rows by looking at all pairs of points: slow, and shares nothing with lists, boxes and
    their users, because it is what they are checked against. */
-void search_rows(const Points &points, double cutoff, Rows &rows);
+void search_rows(const Points &points, double cutoff, int begin, int end, Rows &rows);
 
 /* The two points that contribute and are closest, at least one of them own; -1, -1: no two. */
 std::pair<int, int> closest_pair(const Points &points);
@@ -68,8 +88,14 @@ struct Sums {
   double **cvatom;    /* [n_all][9], then yx zx zy; all to the sender, as heat flux wants it */
 };
 
-/* Adds what dE/dr_ij of all edges says. */
-void add_forces(const Rows &rows, const double *edge_gradient, int n_own, const Sums &sums);
+/* Adds what dE/dr_ij of all edges says: gradient[c][row][k] of rows as wide as `width`. */
+template <typename Real>
+void add_forces(const Rows &rows, int capacity, int width, const Real *gradient, const Sums &sums);
+
+/* Writes rows as bridge.h wants them laid out. */
+template <typename Real>
+void lay_rows(const Rows &rows, int capacity, int width, int *species, signed char *kinds,
+              Real *r_ij);
 
 /* Adds to `near` the places p of [begin, end) with |x_p - at| < cutoff that contribute, in order. */
 void find_near(const double *x, const int *species, int begin, int end, const double *at,

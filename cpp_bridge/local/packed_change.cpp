@@ -9,12 +9,6 @@ namespace mliap_local {
 
 static constexpr std::size_t LEAST_ROOM = 1024, ROOM_FACTOR = 2;
 
-mliap_local_rows wanted_rows(const Rows &rows, const int *species, int n_rows)
-{
-  return {n_rows,  rows.width, species, rows.neighbour_species.data(), rows.r_ij.data(), 0,
-          nullptr, 0,          0};
-}
-
 mliap_local_change padded(std::vector<double> &packed, int settled, int cache_rows)
 {
   packed.resize(std::max(LEAST_ROOM, ROOM_FACTOR * packed.size()), 0.0);

@@ -14,9 +14,6 @@
 
 namespace mliap_local {
 
-/* Atoms with their neighbours as a full evaluation that leaves the cache as it is. */
-mliap_local_rows wanted_rows(const Rows &rows, const int *species, int n_rows);
-
 /* The records of a change with room behind them, so that Python need not copy them to pad them: its
    sizes are 64 rows or more, and up to 1.5 times what is needed. */
 mliap_local_change padded(std::vector<double> &packed, int settled, int cache_rows);

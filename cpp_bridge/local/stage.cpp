@@ -130,10 +130,9 @@ void Stage::find_kept(const Proposal &proposal, const double *at, double cutoff,
   near.clear();
   cells_.find_near(at, cutoff, near);
   const std::vector<int> &gone = proposal.gone_sorted;
-  near.erase(std::remove_if(near.begin(), near.end(),
-                            [&](int place) {
-                              return std::binary_search(gone.begin(), gone.end(), place);
-                            }),
+  near.erase(std::remove_if(
+                 near.begin(), near.end(),
+                 [&](int place) { return std::binary_search(gone.begin(), gone.end(), place); }),
              near.end());
 }
 
@@ -213,14 +212,9 @@ bool Stage::fill(std::vector<int> places)
                                 places.begin() + static_cast<long>(end));
     CacheRows::Proposal taken = cache_rows_.propose({});
     rows_row_.clear();
-    rows_species_.clear();
-    for (const int place : part) {
-      rows_row_.push_back(cache_rows_.take(taken));
-      rows_species_.push_back(cells_.species(place));
-    }
-    collect_places(part, nullptr);
-    mliap_local_rows wanted =
-        wanted_rows(rows_, rows_species_.data(), static_cast<int>(part.size()));
+    for (std::size_t k = 0; k < part.size(); k++) rows_row_.push_back(cache_rows_.take(taken));
+    Shares shares(static_cast<int>(part.size()), rows_of(part, nullptr));
+    mliap_local_rows wanted = shares.wanted();
     wanted.keep = 1;
     wanted.row = rows_row_.data();
     wanted.settled = settled_;
@@ -238,54 +232,50 @@ bool Stage::fill(std::vector<int> places)
   return true;
 }
 
-/* Neighbours of these places side by side, in the present state or in a proposed one, whose own
-   atoms that come follow. Laid out as wide as the last time; again if that was too narrow. */
-void Stage::collect_places(const std::vector<int> &places, const Proposal *proposal)
+/* Neighbours of these places in the present state, or in a proposed one, whose own atoms that come
+   follow. The places must live as long as the answer. */
+Shares::Find Stage::rows_of(const std::vector<int> &places, const Proposal *proposal) const
 {
-  const std::size_t n_come = proposal ? proposal->come[OWN].size() : 0;
-  const std::size_t n_rows = places.size() + n_come;
-  int widest = 0;
-  rows_.width = std::max(rows_.width, 1);
-  do {
-    rows_.width = std::max(rows_.width, widest);
-    rows_.neighbour_species.resize(n_rows * rows_.width);
-    rows_.r_ij.resize(3 * n_rows * rows_.width);
-    widest = 0;
-    for (std::size_t row = 0; row < n_rows; row++) {
-      int *species = &rows_.neighbour_species[row * rows_.width];
-      double *r_ij = &rows_.r_ij[3 * row * rows_.width];
-      int count = 0;
-      const auto add = [&](const double *at, const double *x, int kind) {
-        if (count < rows_.width) {
-          species[count] = kind;
-          for (int c = 0; c < 3; c++) r_ij[3 * count + c] = x[c] - at[c];
-        }
-        count++;
-      };
-      const bool comes = row >= places.size();
+  return [this, &places, proposal](int begin, int end, Rows &rows) {
+    static thread_local std::vector<int> near;
+    const double cutoff2 = evaluator_.cutoff * evaluator_.cutoff;
+    rows.clear();
+    for (int row = begin; row < end; row++) {
+      const bool comes = row >= static_cast<int>(places.size());
       const int place = comes ? -1 : places[row];
       const Point *self = comes ? &proposal->come[OWN][row - places.size()] : nullptr;
       const double *at = comes ? self->x : cells_.x(place);
-      if (proposal) {
-        find_kept(*proposal, at, evaluator_.cutoff, near_);
+      near.clear();
+      if (proposal)
+        find_kept(*proposal, at, evaluator_.cutoff, near);
+      else
+        cells_.find_near(at, evaluator_.cutoff, near);
+      std::size_t room = near.size();
+      if (proposal) room += proposal->come[OWN].size() + proposal->come[GHOSTS].size();
+      rows.begin_row(place, comes ? self->species : std::max(-1, cells_.species(place)),
+                     static_cast<int>(room));
+      if (proposal)
         for (const std::vector<Point> &part : proposal->come)
           for (const Point &point : part)
-            if (&point != self &&
-                square_distance(at, point.x) < evaluator_.cutoff * evaluator_.cutoff)
-              add(at, point.x, point.species);
-      } else {
-        near_.clear();
-        cells_.find_near(at, evaluator_.cutoff, near_);
-      }
-      for (const int other : near_)
-        if (other != place) add(at, cells_.x(other), cells_.species(other));
-      for (int k = count; k < rows_.width; k++) {
-        species[k] = -1;
-        std::fill_n(r_ij + 3 * k, 3, 0.0);
-      }
-      widest = std::max(widest, count);
+            if (&point != self && square_distance(at, point.x) < cutoff2)
+              rows.add(-1, point.species, at, point.x, true);
+      for (const int other : near)
+        rows.add(other, cells_.species(other), at, cells_.x(other), other != place);
     }
-  } while (widest > rows_.width);
+  };
+}
+
+bool Stage::evaluate(const std::vector<int> &places, const Proposal *proposal, double &energy,
+                     double &squares)
+{
+  const std::size_t n = places.size() + (proposal ? proposal->come[OWN].size() : 0);
+  Shares shares(static_cast<int>(n), rows_of(places, proposal));
+  mliap_local_result result{};
+  const bool good = evaluator_.full(shares.wanted(), result);
+  energy = result.energy;
+  squares = result.squares;
+  compilations_ = result.compilations;
+  return good;
 }
 
 /* The proposal in the words of the contract, in packed_. False if something overlaps. */
@@ -363,27 +353,12 @@ Stage::Answer Stage::propose(const std::vector<TrialAtom> &gone, const std::vect
 /* Where huge messages are taken away only rounding would be left: both states from scratch. */
 bool Stage::evaluate_wholly(const Proposal &proposal, double &difference)
 {
-  const auto evaluate = [&](double &energy) {
-    mliap_local_result result{};
-    const int n_rows = static_cast<int>(rows_species_.size());
-    const int good = evaluator_.full(wanted_rows(rows_, rows_species_.data(), n_rows), result);
-    energy = result.energy;
-    compilations_ = result.compilations;
-    return good;
-  };
   std::vector<int> before = proposal.touched;
   for (const int place : proposal.gone)
     if (row_[place] != GHOST) before.push_back(place);
-  rows_species_.clear();
-  for (const int place : before) rows_species_.push_back(cells_.species(place));
-  collect_places(before, nullptr);
-  double old_energy, new_energy;
-  if (!evaluate(old_energy)) return false;
-  rows_species_.clear();
-  for (const int place : proposal.touched) rows_species_.push_back(cells_.species(place));
-  for (const Point &point : proposal.come[OWN]) rows_species_.push_back(point.species);
-  collect_places(proposal.touched, &proposal);
-  if (!evaluate(new_energy)) return false;
+  double old_energy, new_energy, squares;
+  if (!evaluate(before, nullptr, old_energy, squares)) return false;
+  if (!evaluate(proposal.touched, &proposal, new_energy, squares)) return false;
   difference = new_energy - old_energy;
   return true;
 }
@@ -545,13 +520,9 @@ double Stage::close_pairs_difference(double distance) const
       close_to(proposal_, proposal_.leave, distance);
 }
 
-void Stage::collect(int begin, int end, Rows &rows, std::vector<int> &species)
+bool Stage::evaluate_all(double &energy, double &squares)
 {
-  const std::vector<int> places(place_of_.begin() + begin, place_of_.begin() + end);
-  species.clear();
-  for (const int place : places) species.push_back(std::max(-1, cells_.species(place)));
-  collect_places(places, nullptr);
-  rows = rows_;
+  return evaluate(place_of_, nullptr, energy, squares);
 }
 
 std::vector<int> Stage::known() const

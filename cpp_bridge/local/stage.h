@@ -13,6 +13,7 @@
 #include "cells.h"
 #include "interpreter.h"
 #include "packed_change.h"
+#include "shares.h"
 
 #include <functional>
 #include <string>
@@ -88,8 +89,9 @@ class Stage {
   /* The same of the proposal less those of the present state. */
   double close_pairs_difference(double distance) const;
 
-  /* The rows of own atoms [begin, end) of the present state, by the cells' neighbours. */
-  void collect(int begin, int end, Rows &rows, std::vector<int> &species);
+  /* Energy and squares of all own atoms of the present state, by the cells' neighbours; the cache
+     stays as it is. */
+  bool evaluate_all(double &energy, double &squares);
 
   /* Energy of the rows that are known, as increments made it, and which own atoms they are. */
   double known_energy() const { return energy_; }
@@ -127,7 +129,9 @@ class Stage {
   void find_near(Proposal &) const;
   int cache_size(int rows) const;
   bool fill(std::vector<int> places);
-  void collect_places(const std::vector<int> &places, const Proposal *proposal);
+  Shares::Find rows_of(const std::vector<int> &places, const Proposal *proposal) const;
+  bool evaluate(const std::vector<int> &places, const Proposal *proposal, double &energy,
+                double &squares);
   bool describe_each(const std::vector<Trial> &trials, std::vector<Proposal> &proposals);
   bool fill_around(const std::vector<Proposal> &proposals);
   bool pack(Proposal &, double overlap);
@@ -151,9 +155,8 @@ class Stage {
   PackedChange packed_;
   PackedTogether together_;
   std::vector<double> atom_energy_, settled_energy_;
-  Rows rows_;
   mutable std::vector<int> near_;
-  std::vector<int> rows_species_, rows_row_;
+  std::vector<int> rows_row_;
   std::string failure_;
 };
 

@@ -95,7 +95,7 @@ class LocalMLIAPCalculator(Calculator):
         wants_forces = "forces" in properties or "stress" in properties
         if wants_forces:
             patch, gradient = self._forces(rows)
-            self._add_forces(atoms, i, j, vectors, np.asarray(gradient, float)[i, place])
+            self._add_forces(atoms, i, j, vectors, np.asarray(gradient, float)[:, i, place].T)
         else:
             patch = self._energy(rows)
         energies = np.asarray(patch.cache.energies, float)[: len(atoms)] * self._unit
@@ -129,11 +129,11 @@ class LocalMLIAPCalculator(Calculator):
         self._rows = padding.row_capacity(n, block, self._rows)
         species = np.full(self._rows, -1, np.int32)
         neighbour_species = np.full((self._rows, self._width), -1, np.int32)
-        r_ij = np.zeros((self._rows, self._width, 3), self._dtype)
+        r_ij = np.zeros((3, self._rows, self._width), self._dtype)
         # Species are atomic numbers: one table for all atoms, whatever their elements.
         species[:n] = numbers
         neighbour_species[i, place] = numbers[j]
-        r_ij[i, place] = vectors
+        r_ij[:, i, place] = vectors.T
         rows = NeighbourRows(
             numbers=tuple(range(len(ELEMENT_SYMBOLS))),
             n_rows=np.int32(n),

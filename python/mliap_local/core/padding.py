@@ -16,6 +16,11 @@ beside 2048 edges, steps of adp took 0.86, of eam 0.66 (benchmarks/models.py).""
 BLOCK_VALUES = 2**17
 """Values that messages of a block may have: 16 rows of SNAP with 2J = 8 took 0.82 of 64 rows."""
 
+SHARE_EDGES = 2**17
+"""Edges of a share of atoms, 6 MB with their gradient in float64. Blocks keep the processor's cache
+warm, and each share costs Python 0.1 ms: with a quarter of it steps of eam took 1.2 to 1.4 times as
+long, with an eighth 1.5 times."""
+
 SMALLEST_CHANGE = 64
 EDGES_PER_ROW = 1.5
 """One size serves rows and edges of a change. A moved atom has about 1.5 edges a row (its own and
@@ -37,13 +42,18 @@ def block_rows(width: int, message_width: int, platform: str = "cpu") -> int:
     return 2 ** max(0, min(8, round(math.log2(edges / max(width, 1)))))
 
 
-def rows_per_thread(n_rows: int, block: int, threads: int) -> int:
-    """Rows of each thread: whole blocks, as many for all."""
-    return block * max(1, math.ceil(n_rows / block / threads))
+def share_rows(n_rows: int, width: int, block: int, threads: int, platform: str = "cpu") -> int:
+    """Rows of a share: whole blocks; on a CPU what fits the processor's cache, as many shares for
+    each thread, and as many rows in each share."""
+    if platform != "cpu":
+        return max(n_rows, 1)
+    most = max(block, SHARE_EDGES // max(width, 1))
+    rounds = max(1, math.ceil(n_rows / most / threads))
+    return block * max(1, math.ceil(n_rows / (rounds * threads) / block))
 
 
 def row_capacity(n_rows: int, block: int, current: int = 0) -> int:
-    """Rows that one thread evaluates, a power of two; only the blocks in use are evaluated."""
+    """Rows that are laid out together, a power of two; only the blocks in use are evaluated."""
     return max(grown(n_rows, current), block)
 
 
@@ -61,7 +71,7 @@ def width_capacity(width: int, current: int = 0) -> int:
     """Neighbours of a row: a multiple of two below 16, of four below 32, else of eight, kept until
     it is a quarter too wide. Few neighbours come in fine steps: all is in proportion to the width.
     """
-    if width <= current <= 1.25 * width + 8:
+    if 0 < current and width <= current <= 1.25 * width + 8:
         return current
     step = 2 if width < 16 else 4 if width < 32 else 8
     return step * math.ceil((width + 2) / step)

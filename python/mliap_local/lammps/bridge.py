@@ -64,24 +64,15 @@ def mliap_local_open(settings, model, error, error_size):
 def mliap_local_full(instance, rows, result, error, error_size):
     try:
         session = _session(instance)
-        n_rows, width = rows.n_rows, rows.width
-        atoms = (
-            _input(rows.species, np.int32, n_rows),
-            _input(rows.neighbour_species, np.int32, n_rows, width),
-            _input(rows.r_ij, np.float64, n_rows, width, 3),
-        )
+        shares = _Shares(rows)
         if rows.row:
-            places = _input(rows.row, np.int32, n_rows)
-            result.energy, result.squares = session.fill(
-                *atoms, places, rows.settled, rows.cache_rows
-            )
+            places = _input(rows.row, np.int32, rows.n_rows)
+            answer = session.fill(shares, places, rows.settled, rows.cache_rows)
         else:
-            result.energy, result.squares = session.full(
-                *atoms,
-                keep=bool(rows.keep),
-                atom_energy=_output(result.atom_energy, n_rows),
-                edge_gradient=_output(result.edge_gradient, n_rows, width, 3),
-            )
+            energies = _output(result.atom_energy, rows.n_rows)
+            answer = session.full(shares, bool(rows.keep), bool(rows.add), energies)
+        result.energy, result.squares = answer
+        result.rounding = session.rounding
         result.compilations = session.compilations
         return 1
     except BaseException as exception:
@@ -122,6 +113,37 @@ def mliap_local_close(instance, error, error_size, sessions=_sessions):  # see b
 # `sessions`: a LAMMPS that lives until Python ends is closed when this module's names are gone.
 
 
+class _Shares:
+    """The functions of `mliap_local_rows`, as a session wants them."""
+
+    def __init__(self, rows) -> None:
+        self.n_rows, self._rows = rows.n_rows, rows
+
+    def find(self, begin: int, end: int) -> int:
+        width = ffi.new("int *")
+        self._check(self._rows.find(self._rows.caller, begin, end, width), "find")
+        return width[0]
+
+    def lay(self, species: np.ndarray, neighbour_species: np.ndarray, r_ij: np.ndarray) -> None:
+        arrays = (
+            ffi.from_buffer("int *", species),
+            ffi.from_buffer("signed char *", neighbour_species),
+            ffi.from_buffer("void *", r_ij),
+        )
+        sizes = (*neighbour_species.shape, r_ij.itemsize)
+        self._check(self._rows.lay(self._rows.caller, *sizes, *arrays), "lay")
+
+    def add(self, gradient: np.ndarray) -> None:
+        sizes = (*gradient.shape[1:], gradient.itemsize)
+        memory = ffi.from_buffer("void *", np.ascontiguousarray(gradient))
+        self._check(self._rows.add(self._rows.caller, *sizes, memory), "add")
+
+    @staticmethod
+    def _check(good: int, what: str) -> None:
+        if not good:
+            raise MemoryError(f"mliap_local: expected {what}() to answer 1, got 0: out of memory?")
+
+
 def _open_session(wanted: dict):
     if "jax" not in sys.modules:  # a process that has it already keeps what it chose
         for name, value in jax_environment(wanted).items():
@@ -143,8 +165,8 @@ def jax_environment(wanted: dict) -> dict[str, str]:
 
     The user's own values come first: LAMMPS inputs cannot say these, batch scripts may.
     """
-    # every rank's pool of threads would otherwise take every core
-    variables = {"NPROC": str(wanted["threads"])}
+    # A session has threads of its own; XLA's would take their cores, and those of other ranks.
+    variables = {"NPROC": "1"}
     if wanted["device"] == "cpu":
         variables["JAX_PLATFORMS"] = "cpu"  # do not even look at devices that were not asked for
     else:

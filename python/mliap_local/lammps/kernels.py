@@ -37,7 +37,8 @@ from mliap_local.models import atomic_numbers
 
 ROUNDING = {"32bit": 2e-6, "64bit": 1e-9}
 """Part of an atom's energy that rounding may change, ten times what was seen; errors of many atoms
-add up like the root of their squares. In 64bit it is the rounding of positions: LAMMPS moves all
+add up like the root of their squares. In 32bit models with large terms that cancel lose more, which
+a session measures. In 64bit it is the rounding of positions: LAMMPS moves all
 atoms by 1e-13 of the box at each trial in a triclinic one, and steep walls make 1e-11 of it."""
 
 LARGE_SUM = {"32bit": 1e3, "64bit": 1e6}
@@ -107,13 +108,12 @@ class Kernels:
         options = few_rows(self.device.platform)
         # what a full evaluation leaves is bound to the device: all that uses it follows it there
         here = jax.sharding.SingleDeviceSharding(self.device)
-        self.energy = jax.jit(self._energy, out_shardings=here)
-        self.forces = jax.jit(self._forces, out_shardings=here)
+        self.energy = jax.jit(self._energy, out_shardings=here, compiler_options=options)
+        self.forces = jax.jit(self._forces, out_shardings=here, compiler_options=options)
+        self.scale = jax.jit(_scale_of, out_shardings=here)
         self.update = jax.jit(self._update, compiler_options=options)
         self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=options)
-        self.join = jax.jit(_joined, static_argnums=2)
         self.resize = jax.jit(_resized, static_argnums=1)
-        self.part = jax.jit(self._energy, out_shardings=here, compiler_options=options)
         self.fill = jax.jit(self._fill, donate_argnums=0, compiler_options=options)
         self.write = jax.jit(_written, donate_argnums=0, compiler_options=options)
         self._forget = jax.jit(_forgotten, donate_argnums=0)
@@ -202,10 +202,12 @@ def _sums_of(cache: LocalMLIAPCache) -> jax.Array:
     return jnp.stack([cache.totals[0], squares])
 
 
-def _scale_of(message_sums: jax.Array) -> jax.Array:
+def _scale_of(cache: LocalMLIAPCache) -> jax.Array:
     """What size message sums have: the geometric mean of rows, which few huge ones do not move."""
-    largest = jnp.max(jnp.abs(message_sums), axis=1).astype(jnp.float64)
-    counted = (largest > 0) & jnp.isfinite(largest)
+    assert cache.energies is not None  # a full evaluation leaves them
+    largest = jnp.max(jnp.abs(cache.msg_sum), axis=1).astype(jnp.float64)
+    # message sums of rows without an atom are left from an earlier state: their energies are not
+    counted = (largest > 0) & jnp.isfinite(largest) & (cache.energies != 0)
     logarithms = jnp.where(counted, jnp.log(jnp.where(counted, largest, 1.0)), 0.0)
     return jnp.exp(jnp.sum(logarithms) / jnp.maximum(jnp.sum(counted), 1))
 
@@ -220,30 +222,6 @@ def _settle(cache: LocalMLIAPCache, proposal: Proposal) -> LocalMLIAPCache:
         cache.energies.at[places].set(proposal.energies, mode="drop"),
         proposal.answer[:1],
     )
-
-
-def _joined(
-    patches: list[LocalMLIAPPatch], share: jax.Array, n_rows: int
-) -> tuple[LocalMLIAPCache, jax.Array]:
-    """The cache of all parts of a full evaluation, and the size of its message sums.
-
-    Args:
-        patches: of parts of `share` rows each but for the last; rows beyond are padding.
-        n_rows: of the cache.
-    """
-
-    def join(*leaves: jax.Array) -> jax.Array:
-        # each overwrites the padding of the one before; what reaches beyond the end is cut
-        joined = jnp.zeros((n_rows + leaves[0].shape[0], *leaves[0].shape[1:]), leaves[0].dtype)
-        for k, leaf in enumerate(leaves):
-            joined = jax.lax.dynamic_update_slice_in_dim(joined, leaf, k * share, axis=0)
-        return joined[:n_rows]
-
-    caches = [patch.cache for patch in patches]
-    sums = join(*(cache.msg_sum for cache in caches))
-    energies = join(*(cache.energies for cache in caches if cache.energies is not None))
-    totals = jnp.stack([cache.totals for cache in caches if cache.totals is not None]).sum(axis=0)
-    return LocalMLIAPCache(None, sums, energies, totals), _scale_of(sums)
 
 
 def _resized(cache: LocalMLIAPCache, n_rows: int) -> LocalMLIAPCache:

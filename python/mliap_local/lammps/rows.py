@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from mliap_local.local import AtomTerms, LocalMLIAPData, RowChange
 class _Block(NamedTuple):
     species: Array  # [b], -1: no atom
     neighbour_species: Array  # [b, w], -1: no neighbour
-    r_ij: Array  # [b, w, 3]
+    r_ij: Array  # [3, b, w]
 
 
 @jax.tree_util.register_dataclass
@@ -38,7 +38,7 @@ class NeighbourRows:
     n_rows: rows in use, scalar.
     species: shape (capacity,), -1 where a row holds no atom.
     neighbour_species: shape (capacity, width), -1 where there is no neighbour.
-    r_ij: shape (capacity, width, 3).
+    r_ij: shape (3, capacity, width).
     block: rows evaluated at once; divides the capacity.
     edges_last: the model computes with edges as the last axis: their gradient is a fifth to a third
         faster if it is asked for in that layout; energies alone are not.
@@ -59,7 +59,7 @@ class NeighbourRows:
         return self._terms(sums, energies)
 
     def terms_and_gradient(self, config: LocalMLIAPData) -> tuple[AtomTerms, Array]:
-        """The same, with dE/dr_ij, shape (capacity, width, 3), zero where there is no neighbour.
+        """The same, with dE/dr_ij, shape (3, capacity, width), zero where there is no neighbour.
 
         The gradient is taken inside each block: its memory is a block's, not the system's.
         """
@@ -84,19 +84,25 @@ class NeighbourRows:
         """Apply a function to each block in use and put its results together."""
         arrays = (self.species, self.neighbour_species, self.r_ij)
 
+        def axis(array: Any) -> int:
+            return 1 if array.ndim == 3 else 0  # the axis of rows: only vectors have three
+
         def block_at(start: Array | int) -> _Block:
             return _Block(
-                *(jax.lax.dynamic_slice_in_dim(array, start, self.block) for array in arrays)
+                *(jax.lax.dynamic_slice_in_dim(a, start, self.block, axis(a)) for a in arrays)
             )
 
         shapes = jax.eval_shape(lambda: function(block_at(0)))
         capacity = self.species.shape[0]
-        results = tuple(jnp.zeros((capacity, *s.shape[1:]), s.dtype) for s in shapes)
+        results = tuple(
+            jnp.zeros([capacity if k == axis(s) else n for k, n in enumerate(s.shape)], s.dtype)
+            for s in shapes
+        )
 
         def evaluate_block(k: Array, results: tuple[Array, ...]) -> tuple[Array, ...]:
             parts = function(block_at(k * self.block))
             return tuple(
-                jax.lax.dynamic_update_slice_in_dim(result, part, k * self.block, axis=0)
+                jax.lax.dynamic_update_slice_in_dim(result, part, k * self.block, axis(result))
                 for result, part in zip(results, parts, strict=True)
             )
 
@@ -117,9 +123,9 @@ def _block_terms(
     """
     rows, width = block.neighbour_species.shape
     h_i = table[jnp.maximum(block.species, 0)]  # -> [b, d]
-    h_j = table[jnp.maximum(block.neighbour_species, 0)]  # -> [b, w, d]
+    h_j = table[jnp.maximum(block.neighbour_species, 0).astype(jnp.int32)]  # -> [b, w, d]
     cutoff = jnp.asarray(config.cutoff.data[0], block.r_ij.dtype)
-    x, y, z = block.r_ij.reshape(rows * width, 3).T
+    x, y, z = block.r_ij.reshape(3, rows * width)
     present = ((block.neighbour_species >= 0) & (block.species >= 0)[:, None]).reshape(-1)
     present &= x * x + y * y + z * z < cutoff * cutoff
     # what is padding is shown a vector on the cutoff's sphere

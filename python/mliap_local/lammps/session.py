@@ -6,21 +6,27 @@ calls the kernels of `mliap_local.local` and remembers. It knows no LAMMPS and n
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, Protocol
 
 import numpy as np
 
 from mliap_local.core import padding
-from mliap_local.lammps.kernels import Proposal, open_kernels
+from mliap_local.lammps.kernels import Kernels, Proposal, open_kernels
 from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import LocalMLIAPCache, LocalMLIAPPatch
 from mliap_local.model_file.errors import failure_text, printable
 
-FEW_ROWS = 128
-"""Rows that are filled by one thread: handing them to another takes as long as evaluating some."""
+FEW_ROWS = 64
+"""Rows of each thread, at least: handing them over takes as long as evaluating some."""
+
+SAFETY, MOST_ROUNDING = 10.0, 1e-4
+"""Rounding that is tolerated: so much more than was seen, and no more than that."""
 
 _ALIGNMENT = 64  # bytes; XLA's for buffers on a CPU
 
@@ -60,81 +66,53 @@ class Session:
         self._cache: LocalMLIAPCache | None = None
         self._proposal: Proposal | None = None
         self._named = _Named(model_file)
-        self._rows = self._width = self._fill_width = self._cache_rows = 0
+        self._width = self._cache_rows = 0
         self._scale: Any = None  # of message sums at the last settled full evaluation
-        self._energy, self._forces = kernels.energy, kernels.forces
-        self._update, self._join = kernels.update, kernels.join
+        self._update = kernels.update
         self._threads = threads if kernels.device.platform == "cpu" else 1
         self._pool = ThreadPoolExecutor(self._threads)  # starts threads when they are first needed
+        self._lock, self._memory = threading.Lock(), _Memory()
+        self._measured = kernels.dtype == np.float64  # see ROUNDING in kernels.py
 
     def full(
         self,
-        species: np.ndarray,
-        neighbour_species: np.ndarray,
-        r_ij: np.ndarray,
+        shares: Shares,
         keep: bool = True,
+        forces: bool = False,
         atom_energy: np.ndarray | None = None,
-        edge_gradient: np.ndarray | None = None,
     ) -> tuple[float, float]:
         """Evaluate all atoms.
 
         Args:
-            species: shape (n,), -1: contributes nothing.
-            neighbour_species: shape (n, w), -1: no neighbour.
-            r_ij: shape (n, w, 3).
+            shares: the atoms with their neighbours.
             keep: this becomes the settled state; else the cache stays as it is.
+            forces: `shares` is given dE/dr_ij.
             atom_energy: filled with energies of atoms, shape (n,), if wanted.
-            edge_gradient: filled with dE/dr_ij, shape (n, w, 3), if wanted.
         Returns:
             The energy, and the sum of the squared energies of atoms.
         Raises:
             RuntimeError: JAX failed; the message names the model.
         """
-        n, width = neighbour_species.shape
-        self._width = padding.width_capacity(width, self._width)
-        block = self._kernels.block_rows(self._width)
-        share = padding.rows_per_thread(n, block, self._threads)
-        self._rows = padding.row_capacity(share, block, self._rows)
-        kernel = self._energy if edge_gradient is None else self._forces
-        compiled = self._count((edge_gradient is None, self._rows, self._width))
-
-        def evaluate(begin: int) -> tuple[LocalMLIAPPatch, np.ndarray]:
-            part = slice(begin, min(begin + share, n))
-            rows = self._neighbour_rows(
-                species[part], neighbour_species[part], r_ij[part], self._rows, self._width
-            )
-            patch, sums, *gradient = kernel(rows)
-            if edge_gradient is not None:
-                edge_gradient[part] = np.asarray(gradient[0])[: part.stop - begin, :width]
-            if atom_energy is not None:
-                atom_energy[part] = np.asarray(patch.cache.energies)[: part.stop - begin]
-            return patch, np.asarray(sums)
-
-        begins = range(0, max(n, 1), share)
         with self._named:
-            patches, sums = zip(*self._on_threads(evaluate, begins, compiled), strict=True)
-            if keep:
-                self._cache_rows = padding.cache_capacity(n, self._cache_rows)
-                self._cache, self._scale = self._join(
-                    list(patches), np.int32(share), self._cache_rows
-                )
-                self._proposal = None
-            energy, squares = np.sum(sums, axis=0).tolist()
-            return energy, squares
+            if not keep:
+                return self._evaluate(shares, forces, atom_energy, None)
+            n = shares.n_rows
+            self._cache_rows = padding.cache_capacity(n, self._cache_rows)
+            cache, self._cache = self._cache, None  # none, if this fails
+            self._proposal, self._scale = None, None
+            cache = self._kernels.empty(cache, self._cache_rows)
+            writing = _Writing(self._kernels, cache, np.arange(n, dtype=np.int32))
+            answer = self._evaluate(shares, forces, atom_energy, writing)
+            self._cache = writing.cache
+            return answer
 
     def fill(
-        self,
-        species: np.ndarray,
-        neighbour_species: np.ndarray,
-        r_ij: np.ndarray,
-        places: np.ndarray,
-        settled: int,
-        cache_rows: int,
+        self, shares: Shares, places: np.ndarray, settled: int, cache_rows: int
     ) -> tuple[float, float]:
         """Evaluate a few rows of the cache and settle them beside the others.
 
         Args:
-            species, neighbour_species, r_ij: as in `full`.
+            shares: the atoms of these rows with their neighbours.
             places: of these rows in the cache, shape (n,), each once.
             settled, cache_rows: as in `update`.
         Returns:
@@ -144,40 +122,72 @@ class Session:
         """
         with self._named:
             self._prepare(settled, cache_rows)
+            cache, self._cache = self._cache, None
             self._proposal = None
-            n, width = neighbour_species.shape
-            self._fill_width = padding.width_capacity(width, self._fill_width)
-            block = self._kernels.block_rows(self._fill_width)
-            share = n
-            if self._threads > 1 and n >= FEW_ROWS * self._threads:
-                share = padding.rows_per_thread(n, block, self._threads)
+            assert cache is not None  # it was prepared
+            writing = _Writing(self._kernels, cache, places)
+            answer = self._evaluate(shares, False, None, writing, few=True)
+            self._cache = writing.cache
+            return answer
+
+    def _evaluate(
+        self,
+        shares: Shares,
+        forces: bool,
+        atom_energy: np.ndarray | None,
+        writing: _Writing | None,
+        few: bool = False,
+    ) -> tuple[float, float]:
+        """Evaluate atoms share by share, as many at once as there are threads.
+
+        Shares are evaluated in any order and finished in theirs, so that sums do not depend on who
+        was faster.
+        """
+        n, threads = shares.n_rows, self._threads
+        if few and n < FEW_ROWS * threads:
+            threads = 1
+        # shares are as wide as the widest of the last time, or much narrower, whoever comes first
+        common = self._width
+        if n and not common:
+            common = padding.width_capacity(shares.find(0, min(n, FEW_ROWS)))
+        block = self._kernels.block_rows(common)
+        share = padding.share_rows(n, common, block, threads, self._kernels.device.platform)
+        turns, widths = _Turns(), [1]
+        totals = np.zeros(2)
+        fused = writing is not None and not forces and atom_energy is None and share >= n
+        fused = fused and self._measured
+
+        def evaluate(begin: int) -> None:
+            end = min(begin + share, n)
+            width = padding.width_capacity(shares.find(begin, end), common)
+            widths.append(width)
+            block = self._kernels.block_rows(width)
             capacity = padding.fill_capacity(share, block)
-            compiled = self._count(
-                ("fill", capacity, self._fill_width, self._cache_rows, share < n)
-            )
+            rows = self._laid_out(shares, end - begin, capacity, width, block)
+            if fused:
+                assert writing is not None
+                totals[:] = self._compiled(("fill", capacity, width), writing.fill, rows)
+                return
+            kernel = self._kernels.forces if forces else self._kernels.energy
+            patch, sums, *gradient = self._compiled((forces, capacity, width), kernel, rows)
+            sums = np.asarray(sums)
+            if begin == 0 and not self._measured:
+                self._measure(kernel, rows, patch)
+            with turns.take(begin // share):
+                if forces:
+                    shares.add(np.asarray(gradient[0]))
+                if atom_energy is not None:
+                    atom_energy[begin:end] = np.asarray(patch.cache.energies)[: end - begin]
+                if writing is not None:
+                    writing.write(patch, begin, end)
+                totals[:] += sums
 
-            def rows_from(begin: int) -> NeighbourRows:
-                part = slice(begin, min(begin + share, n))
-                arrays = species[part], neighbour_species[part], r_ij[part]
-                return self._neighbour_rows(*arrays, capacity, self._fill_width)
-
-            def places_from(begin: int) -> np.ndarray:
-                part = places[begin : begin + share]
-                return _padded(part, (capacity,), self._cache_rows, np.int32)
-
-            fill, write = self._kernels.fill, self._kernels.write
-            if share == n:
-                self._cache, answer = fill(self._cache, rows_from(0), places_from(0))
-                energy, squares = np.asarray(answer).tolist()
-                return energy, squares
-            begins, squares = range(0, n, share), 0.0
-            evaluate = self._kernels.part
-            patches = self._on_threads(lambda k: evaluate(rows_from(k))[0], begins, compiled)
-            for begin, patch in zip(begins, patches, strict=True):
-                self._cache, answer = write(self._cache, patch, places_from(begin))
-                energy, these = np.asarray(answer).tolist()
-                squares += these
-            return energy, squares
+        self._on_threads(evaluate, range(0, n, share), threads, turns)
+        self._width = max(widths)
+        if writing is not None:
+            totals[0] = writing.energy(totals[0])
+        energy, squares = totals.tolist()
+        return energy, squares
 
     def update(
         self,
@@ -206,6 +216,8 @@ class Session:
         self._prepare(settled, cache_rows)
         if settled or atom_energy is None:
             self._proposal = None
+        if self._scale is None:  # of a full evaluation that nothing has asked for yet
+            self._scale = self._kernels.scale(self._cache)
         rows = changed_rows(self._kernels.numbers, packed, atom_energy is not None)
         self._count((rows.capacity, self._cache_rows))
         with self._named:
@@ -235,49 +247,169 @@ class Session:
             self._cache_rows = padding.cache_capacity(cache_rows, self._cache_rows)
             self._cache = self._kernels.resize(self._cache, self._cache_rows)
 
-    def _neighbour_rows(
-        self,
-        species: np.ndarray,
-        neighbour_species: np.ndarray,
-        r_ij: np.ndarray,
-        capacity: int,
-        width: int,
+    def _measure(self, kernel: Callable[..., Any], rows: NeighbourRows, patch: Any) -> None:
+        """See what rounding does to the energies of these atoms: all that they see is turned by
+        swapping axes, which is exact, so that every other difference is rounding."""
+        self._measured = True
+        turned = dataclasses.replace(rows, r_ij=np.asarray(rows.r_ij)[[1, 2, 0]])
+        pair = (np.asarray(p.cache.energies, float) for p in (patch, kernel(turned)[0]))
+        energies, others = pair
+        squares = np.sum(energies**2)
+        if np.isfinite(squares) and squares > 0:
+            seen = SAFETY * np.sqrt(np.sum((others - energies) ** 2) / squares)
+            self.rounding = max(self.rounding, min(seen, MOST_ROUNDING))
+
+    def _laid_out(
+        self, shares: Shares, n: int, capacity: int, width: int, block: int
     ) -> NeighbourRows:
-        """Atoms with their neighbours, padded."""
+        """What this thread's share has found, in memory that its next share uses again."""
+        species, neighbour_species, r_ij = self._memory.arrays(
+            ((capacity,), np.int32),
+            ((capacity, width), np.int8),
+            ((3, capacity, width), self._kernels.dtype),
+        )
+        shares.lay(species, neighbour_species, r_ij)
         return NeighbourRows(
             self._kernels.numbers,
-            np.int32(len(species)),
-            _padded(species, (capacity,), -1, np.int32),
-            _padded(neighbour_species, (capacity, width), -1, np.int32),
-            _padded(r_ij, (capacity, width, 3), 0, self._kernels.dtype),
-            block=self._kernels.block_rows(width),
+            np.int32(n),
+            species,
+            neighbour_species,
+            r_ij,
+            block=block,
             edges_last=self._kernels.edges_last,
         )
 
-    def _count(self, shape: Any) -> bool:
-        """Was the shape met before? If not, it is a compilation."""
+    def _compiled(self, shape: Any, kernel: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a kernel; one that has to be compiled for the shape, by one thread only."""
         if shape in self._kernels.shapes:
-            return True
-        self._kernels.shapes.add(shape)
-        self.compilations += 1
-        return False
+            return kernel(*arguments)
+        with self._lock:
+            self._count(shape)
+            return kernel(*arguments)
 
-    def _on_threads(self, evaluate: Callable[[int], Any], begins: range, compiled: bool) -> list:
-        """Evaluate each part, all at once; the first by itself if it has to be compiled.
+    def _count(self, shape: Any) -> None:
+        """A shape that was not met before is a compilation."""
+        if shape not in self._kernels.shapes:
+            self._kernels.shapes.add(shape)
+            self.compilations += 1
+
+    def _on_threads(
+        self, evaluate: Callable[[int], None], begins: range, threads: int, turns: _Turns
+    ) -> None:
+        """Evaluate each share; this thread is one of the threads.
 
         Returns or raises when none is at work any more: they write to the caller's arrays.
         """
-        first = [] if compiled else [evaluate(begins[0])]
-        rest = begins[len(first) :]
-        if len(rest) < 2:
-            return first + [evaluate(begin) for begin in rest]
-        futures: list[Future] = []
-        try:
-            for begin in rest:
-                futures.append(self._pool.submit(evaluate, begin))
-            return first + [future.result() for future in futures]
-        finally:
-            wait(futures)
+        left, errors = iter(begins), []
+
+        def work() -> None:
+            try:
+                for begin in left:  # of which each takes the next
+                    evaluate(begin)
+            except BaseException as error:  # a Ctrl-C too
+                errors.append(error)
+                turns.fail()
+
+        futures = [self._pool.submit(work) for _ in range(min(threads, len(begins)) - 1)]
+        work()
+        wait(futures)
+        if errors:
+            raise errors[0]
+
+
+class Shares(Protocol):
+    """Atoms with their neighbours, which are asked for a share at a time.
+
+    find, lay and add of a share are called in this order by one thread; shares are added in turn.
+    """
+
+    n_rows: int
+
+    def find(self, begin: int, end: int) -> int:
+        """Find the neighbours of these atoms; return the largest number of any."""
+        ...
+
+    def lay(self, species: np.ndarray, neighbour_species: np.ndarray, r_ij: np.ndarray) -> None:
+        """Write what was found: shapes (capacity,), (capacity, width), (3, capacity, width).
+
+        Species are -1 where no atom or no neighbour is; r_ij may be anything there.
+        """
+        ...
+
+    def add(self, gradient: np.ndarray) -> None:
+        """Take dE/dr_ij, shape (3, capacity, width)."""
+        ...
+
+
+class _Writing:
+    """A cache while rows of it are evaluated: written in place, one share after another."""
+
+    def __init__(self, kernels: Kernels, cache: LocalMLIAPCache, places: np.ndarray) -> None:
+        self._kernels, self.cache, self._places = kernels, cache, places
+        self._answer: Any = None
+
+    def _padded_places(self, begin: int, end: int, capacity: int) -> np.ndarray:
+        """Places of a share's rows; those that hold no atom are beyond the cache's end."""
+        padded = np.full(capacity, self.cache.msg_sum.shape[0], np.int32)
+        padded[: end - begin] = self._places[begin:end]
+        return padded
+
+    def write(self, patch: LocalMLIAPPatch, begin: int, end: int) -> None:
+        places = self._padded_places(begin, end, patch.cache.msg_sum.shape[0])
+        self.cache, self._answer = self._kernels.write(self.cache, patch, places)
+
+    def fill(self, rows: NeighbourRows) -> np.ndarray:
+        """Evaluate and write at once: the energy of all rows, the sum of squares of these."""
+        places = self._padded_places(0, len(self._places), rows.species.shape[0])
+        self.cache, self._answer = self._kernels.fill(self.cache, rows, places)
+        return np.asarray(self._answer)
+
+    def energy(self, nothing: float) -> float:
+        """Of all rows that the cache holds."""
+        return nothing if self._answer is None else float(np.asarray(self._answer)[0])
+
+
+class _Turns:
+    """Who has evaluated a share waits until those before it are finished."""
+
+    def __init__(self) -> None:
+        self._next, self._failed, self._changed = 0, False, threading.Condition()
+
+    @contextlib.contextmanager
+    def take(self, turn: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._failed or self._next == turn)
+            if self._failed:
+                raise RuntimeError("another share of the atoms failed")
+        yield
+        with self._changed:
+            self._next += 1
+            self._changed.notify_all()
+
+    def fail(self) -> None:
+        with self._changed:
+            self._failed = True
+            self._changed.notify_all()
+
+
+class _Memory(threading.local):
+    """Memory of a thread for the arrays of a share."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def arrays(self, *wanted: tuple[tuple[int, ...], Any]) -> list[np.ndarray]:
+        """Arrays of these shapes and types at addresses that JAX takes without a copy."""
+        sizes = [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in wanted]
+        needed = sum(size + _ALIGNMENT for size in sizes)
+        if len(self._bytes) < needed:
+            self._bytes = np.empty(needed, np.uint8)
+        found, begin = [], 0
+        for size, (shape, dtype) in zip(sizes, wanted, strict=True):
+            begin += -(self._bytes.ctypes.data + begin) % _ALIGNMENT
+            found.append(self._bytes[begin : begin + size].view(dtype).reshape(shape))
+            begin += size
+        return found
 
 
 class _Named:

@@ -1,0 +1,47 @@
+/* What shares.h declares. No exception may pass into C. */
+
+#include "shares.h"
+
+namespace mliap_local {
+
+/* find, lay and add of one share are called by one thread, one after another. */
+static thread_local Rows rows;
+
+mliap_local_rows Shares::wanted()
+{
+  return {n_rows_, this, find, lay, sums_.f ? add : nullptr, 0, nullptr, 0, 0};
+}
+
+int Shares::find(void *self, int begin, int end, int *width)
+{
+  try {
+    static_cast<Shares *>(self)->find_(begin, end, rows);
+    *width = rows.width();
+    return 1;
+  } catch (...) {
+    return 0;
+  }
+}
+
+int Shares::lay(void *, int capacity, int width, int real_bytes, int *species, signed char *kinds,
+                void *r_ij)
+{
+  if (capacity < rows.n_rows() || width < rows.width()) return 0;
+  if (real_bytes == sizeof(float))
+    lay_rows(rows, capacity, width, species, kinds, static_cast<float *>(r_ij));
+  else
+    lay_rows(rows, capacity, width, species, kinds, static_cast<double *>(r_ij));
+  return 1;
+}
+
+int Shares::add(void *self, int capacity, int width, int real_bytes, const void *gradient)
+{
+  const Sums &sums = static_cast<Shares *>(self)->sums_;
+  if (real_bytes == sizeof(float))
+    add_forces(rows, capacity, width, static_cast<const float *>(gradient), sums);
+  else
+    add_forces(rows, capacity, width, static_cast<const double *>(gradient), sums);
+  return 1;
+}
+
+}    // namespace mliap_local
