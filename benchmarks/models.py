@@ -45,7 +45,10 @@ class Potential(NamedTuple):
     types: int = 1
 
 
-SNAP = "pair_style snap\npair_coeff * * @/{0}.snapcoeff @/{0}.snapparam {1}"
+# with the ZBL of their input files: without it inserted atoms fall into others
+SNAP = """pair_style hybrid/overlay zbl 4 4.8 snap
+pair_coeff * * zbl {2} {2}
+pair_coeff * * snap @/{0}.snapcoeff @/{0}.snapparam {1}"""
 POTENTIALS = {
     "eam NiAlH": Potential(
         "eam @/NiAlH_jea.eam.alloy",
@@ -67,20 +70,20 @@ POTENTIALS = {
         "adp @/Ni.adp", "Ni", "fcc 3.52", 8, "58.71", "pair_style adp\npair_coeff * * @/Ni.adp Ni"
     ),
     "snap Ta, 2J = 6": Potential(
-        "snap @/Ta06A.snapcoeff @/Ta06A.snapparam Ta",
+        "snap @/Ta06A.snapcoeff @/Ta06A.snapparam Ta --zbl 4 4.8 Ta=73",
         "Ta",
         "bcc 3.316",
         10,
         "180.88",
-        SNAP.format("Ta06A", "Ta"),
+        SNAP.format("Ta06A", "Ta", 73),
     ),
     "snap W, 2J = 8": Potential(
-        "snap @/W_2940_2017_2.snapcoeff @/W_2940_2017_2.snapparam W",
+        "snap @/W_2940_2017_2.snapcoeff @/W_2940_2017_2.snapparam W --zbl 4 4.8 W=74",
         "W",
         "bcc 3.1803",
         10,
         "183.84",
-        SNAP.format("W_2940_2017_2", "W"),
+        SNAP.format("W_2940_2017_2", "W", 74),
     ),
     "nep Fe-Cr-Ni of NEP89": Potential(
         "nep %/nep89.txt --elements Fe Cr Ni",

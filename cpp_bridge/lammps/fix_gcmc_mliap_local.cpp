@@ -364,6 +364,8 @@ void FixGCMCMLIAPLocal::conclude(const Drawn &drawn, const Planned &planned)
                drawn.come.x[0], drawn.come.x[1], drawn.come.x[2]);
   double after = energy_ >= NOT_TRIED ? 0.0 : energy_;
   after += planned.known ? planned.difference : difference_of(drawn);
+  if (planned.known && planned.difference < NOT_TRIED)    // what was true then may not be now
+    verify(planned.difference, gone_of(drawn), come_of(drawn));
   /* LAMMPS looks for overlaps at one that it tries to delete, too. */
   if ((drawn.kind == DELETIONS ? close_pairs() : proposed_close_pairs()) > 0.0) after = OVERLAPPING;
   double most = 1.0;    // of the random number, without the energy
@@ -376,10 +378,7 @@ void FixGCMCMLIAPLocal::conclude(const Drawn &drawn, const Planned &planned)
     if (drawn.kind == MOVES && drawn.home != drawn.to) strand(drawn);
     return;
   }
-  if (planned.known) {
-    difference_of(drawn);    // a proposal, to be settled
-    verify(planned.difference, gone_of(drawn), come_of(drawn));
-  }
+  if (planned.known) difference_of(drawn);    // a proposal, to be settled
   energy_ = after;
   forget_near(drawn);
   accept();

@@ -20,6 +20,9 @@ static constexpr int TEXT_SIZE = 65536;
 /* Sums of energies in float64, over atoms and over updates, are good to this part. */
 static constexpr double SUM_ROUNDING = 1.0e-12;
 
+/* Rounding, ten times what was seen, that users should hear of: 1e-5 eV in some eV an atom. */
+static constexpr double POOR = 5.0e-5;
+
 Model::Model(LAMMPS *lmp) : Pointers(lmp), text_(TEXT_SIZE) {}
 
 /* This process's part of the cores of its node. Launchers bind each process to cores of its own, or
@@ -42,6 +45,7 @@ void Model::open(const char *file, const std::vector<std::string> &elements,
                  const std::string &device, bool relative)
 {
   close();
+  told_ = false;
   std::string names;
   for (const std::string &element : elements) names += (names.empty() ? "" : " ") + element;
   isolated_energy.assign(elements.size(), 0.0);
@@ -102,7 +106,15 @@ double Model::tolerance(double squares, double largest) const
 int Model::evaluate(const mliap_local_rows &rows, mliap_local_result &result)
 {
   const int good = bridge_->full(instance_, &rows, &result, text_.data(), TEXT_SIZE);
-  if (good) rounding = result.rounding;
+  if (!good) return good;
+  rounding = result.rounding;
+  if (rounding > POOR && !told_) {
+    told_ = true;
+    error->warning(FLERR,
+                   "mliap_local: rounding changes the energies of atoms by about {:.1g} of "
+                   "themselves in this model; use one in 64bit",
+                   0.1 * rounding);
+  }
   return good;
 }
 

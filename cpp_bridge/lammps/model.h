@@ -46,6 +46,7 @@ class Model : protected Pointers {
  private:
   const mliap_local::Bridge *bridge_ = nullptr;
   int instance_ = -1;
+  bool told_ = false;    // that it rounds much
   std::vector<char> text_;
 };
 
