@@ -11,7 +11,7 @@ from shown_rows import ShownRows
 from mliap_local.core import padding
 from mliap_local.lammps.session import Session
 
-N = 37
+N = 89
 
 
 def gas(widths) -> ShownRows:
@@ -50,8 +50,8 @@ def opened(model, monkeypatch):
 WIDTHS = {
     "alike": [20] * N,
     "none": [0] * N,
-    "one atom has 200": [2] * 20 + [200] + [2] * (N - 21),
-    "slab and gas": [60] * 16 + [1, 0] * 10 + [2],
+    "one atom has 200": [2] * 80 + [200] + [2] * (N - 81),
+    "slab and gas": [60] * 40 + [1, 0] * 24 + [2],
 }
 
 
@@ -126,7 +126,7 @@ def test_rows_filled_in_any_shares(opened):
     expected, _ = lennard_jones(shown)
     for threads, edges in ((1, 10**6), (1, 40), (3, 40)):
         session = opened(threads, edges)
-        places = np.random.default_rng(2).permutation(100)[:N].astype(np.int32)
+        places = np.random.default_rng(2).permutation(128)[:N].astype(np.int32)
         energy, squares = session.fill(shown, places, -1, 128)
         assert energy == pytest.approx(expected.sum(), rel=1e-12)
         few = ShownRows(shown.species[:5], shown.neighbour_species[:5], shown.r_ij[:5])
