@@ -1,0 +1,347 @@
+"""What runs have in common and what became of them: states, moves, times, and what is wrong.
+
+Consecutive runs with nothing changed between them are one state. Reads no files and draws nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .logs import Fix, Log, Run
+from .statistics import ENOUGH, Estimate, estimate
+
+#: Attempts and successes of each move: places in the fix's vector.
+_GCMC = {"translation": (1, 2), "insertion": (3, 4), "deletion": (5, 6), "rotation": (7, 8)}
+_MOVES = {"gcmc": _GCMC, "charge/regulation": {"move": (1, 2)}}
+_MOVES |= {style: {"swap": (1, 2)} for style in ("atom/swap", "mol/swap", "neighbor/swap")}
+_RARE = 1e-3  # share of accepted trials that is nearly none
+_MANY = 50  # compilations
+_UNITS = {  # energy, pressure, temperature
+    "metal": ("eV", "bar", "K"),
+    "real": ("kcal/mol", "atm", "K"),
+    "si": ("J", "Pa", "K"),
+    "cgs": ("erg", "dyne/cm2", "K"),
+    "electron": ("Hartree", "Pa", "K"),
+}
+_SAID = {
+    "full": r"mliap_local\w*: (\S+) full and",
+    "incremental": r"mliap_local.* (\S+) incremental evaluations",
+    "with forces": r"mliap_local\w*:.* (\S+) with forces",
+    "overlaps": r"(\S+)(?: trials)? answered by the overlap guard",
+    "compilations": r"(\S+) compilations",
+    "rows": r"(\S+) rows evaluated wholly",
+    "updates": r"(\S+) updates,",
+    "drift": r"largest \|(?:incremental|difference) - full\| ([^ ,]+)",
+    "passes": r"up to (\S+) would have passed",
+    "mismatch": r"largest \|model - pair style\| (\S+)",
+}
+_PLACES = {"full": 1, "incremental": 2, "with forces": 3, "drift": 4, "compilations": 5}
+_PLACES |= {"overlaps": 6, "passes": 7}  # of f_mliap_local, where the log ended before the words
+_LARGEST = ("drift", "passes", "mismatch")  # the others are counted
+
+
+class Move(NamedTuple):
+    """Trials of one kind by one fix."""
+
+    fix: str
+    name: str
+    attempts: float
+    successes: float
+    counts: tuple[np.ndarray, np.ndarray]  #: both, float [n_rows], since the fix was defined
+
+    @property
+    def share(self) -> float:
+        return self.successes / self.attempts if self.attempts else np.nan
+
+
+class State(NamedTuple):
+    """Consecutive runs at the same conditions."""
+
+    log: str
+    runs: str  #: which of its log, such as "3" or "3-4"
+    conditions: dict[str, float]  #: mu, pressure, temperature, as far as the fixes name them
+    steps: np.ndarray  #: float [n_rows]
+    values: np.ndarray  #: float [n_rows], of the column that is reported
+    columns: dict[str, np.ndarray]
+    estimate: Estimate
+    moves: list[Move]
+    seconds: float | None  #: of the runs; None where one was killed
+    n_steps: float
+    modify: float | None  #: seconds in fixes
+    counters: dict[str, float]  #: of mliap_local
+    warnings: list[str]
+
+    @property
+    def trials(self) -> float:
+        return sum(move.attempts for move in self.moves)
+
+
+def states_of(log: Log, column: str | None = None) -> list[State]:
+    """Make the states of a log.
+
+    Args:
+      column: a keyword of its thermo output; by default see `default_column`.
+
+    Raises:
+      ValueError: no Monte Carlo fix, none whose columns are printed, or no such column.
+    """
+    _check_fixes(log)
+    groups: list[list[Run]] = []
+    before: list[Run | None] = []
+    last = None
+    for run in log.runs:
+        if run.fixes and run.columns:
+            if run.goes_on and groups and groups[-1][-1] is last:
+                groups[-1].append(run)
+            else:
+                groups.append([run])
+                before.append(last)
+        last = run
+    # `run 0` and what was killed at once
+    pairs = [pair for pair in zip(groups, before, strict=True) if _length(pair[0]) > 1]
+    if not pairs:
+        raise ValueError(
+            f"{log.path}: expected runs with at least two lines of thermo output, got none: "
+            "use a smaller `thermo N`"
+        )
+    return [_state(log, group, before, column) for group, before in pairs]
+
+
+def default_column(columns: dict[str, np.ndarray]) -> str:
+    """Atoms where their number changes, else the first variable that does, else the energy."""
+    varied = [name for name, values in columns.items() if np.ptp(values) > 0 and name != "Step"]
+    order = ["Atoms", *(name for name in varied if name.startswith("v_")), "PotEng", *varied]
+    return next((name for name in order if name in varied), order[0])
+
+
+def axis(states: Sequence[State], name: str | None = None) -> tuple[str, list[float]] | None:
+    """What the states differ by, and the value of each; None where they do not.
+
+    Args:
+      name: mu, pressure, temperature or a thermo column, of which the mean counts.
+
+    Raises:
+      ValueError: a state does not have `name`.
+    """
+    if name is None:
+        for name in ("mu", "pressure", "temperature"):
+            found = [state.conditions.get(name, np.nan) for state in states]
+            if np.isfinite(found).all() and len(set(found)) > 1:
+                return name, found
+        return None
+    values = []
+    for state in states:
+        if name in state.conditions:
+            values.append(state.conditions[name])
+        elif name in state.columns:
+            values.append(float(state.columns[name][state.estimate.start :].mean()))
+        else:
+            known = [*state.conditions, *state.columns]
+            raise ValueError(f"{state.log}: expected {name!r}, got {', '.join(known)}: see --against")
+    return name, values
+
+
+def unit_of(name: str, units: str) -> str:
+    """Unit of a condition in LAMMPS's units of this name; empty for numbers without."""
+    kinds = ("mu", "pressure", "temperature")
+    found = _UNITS.get(units)
+    return found[kinds.index(name)] if found and name in kinds else ""
+
+
+def _check_fixes(log: Log) -> None:
+    fixes = {name: fix for run in log.runs for name, fix in run.fixes.items()}
+    if not fixes:
+        raise ValueError(
+            f"{log.path}: expected a Monte Carlo fix (gcmc, atom/swap, widom, ...) among the "
+            "commands that the log repeats, got none: a run without one has no trials; after "
+            "`echo none` or `echo screen` the log has no commands"
+        )
+    printed = {name for run in log.runs for name in run.columns}
+    if not any(_has_column(name, printed) for name in fixes):
+        name, fix = next(iter(fixes.items()))
+        wanted = " ".join(f"f_{name}[{k}]" for pair in _moves_of(fix).values() for k in pair)
+        raise ValueError(
+            f"{log.path}: expected a column of a Monte Carlo fix in the thermo output, got "
+            f"{' '.join(sorted(printed))}: add {wanted or f'f_{name}[1]'} to thermo_style custom"
+        )
+
+
+def _has_column(fix: str, names) -> bool:
+    return any(name.startswith(f"f_{fix}[") or name == f"f_{fix}" for name in names)
+
+
+def _length(runs: list[Run]) -> int:
+    return sum(len(next(iter(run.columns.values()))) for run in runs)
+
+
+def _moves_of(fix: Fix) -> dict[str, tuple[int, int]]:
+    moves = _MOVES.get(fix.style, {})
+    # atoms do not rotate
+    return {k: v for k, v in moves.items() if k != "rotation" or "mol" in fix.words}
+
+
+def _state(log: Log, runs: list[Run], before: Run | None, column: str | None) -> State:
+    # the first row of a run that goes on is the last of the one before
+    parts = [run.columns for run in runs]
+    columns = {
+        name: np.concatenate([part[name][k > 0 :] for k, part in enumerate(parts)])
+        for name in parts[0]
+    }
+    if column is None:
+        column = default_column(columns)
+    if column not in columns:
+        raise ValueError(
+            f"{log.path}: expected the thermo column {column!r}, got {' '.join(columns)}: see --column"
+        )
+    values = columns[column]
+    steps = columns.get("Step", np.arange(len(values), dtype=float))
+    whole = all(run.seconds is not None for run in runs)
+    first, last = runs[0].number, runs[-1].number
+    made = State(
+        log=str(log.path),
+        runs=f"{first}" if first == last else f"{first}-{last}",
+        conditions=_conditions(runs[-1].fixes),
+        steps=steps,
+        values=values,
+        columns=columns,
+        estimate=estimate(values),
+        moves=_moves(runs[-1].fixes, columns),
+        seconds=sum(run.seconds or 0.0 for run in runs) if whole else None,
+        n_steps=float(steps[-1] - steps[0]),
+        modify=sum(run.sections.get("Modify", 0.0) for run in runs) if whole else None,
+        counters=_difference(_counters(runs[-1]), _counters(before)),
+        warnings=[],
+    )
+    return made._replace(warnings=[*_judge(made), *([] if whole else [_killed(log, steps)])])
+
+
+def _conditions(fixes: dict[str, Fix]) -> dict[str, float]:
+    """Chemical potential, pressure and temperature of the first fix that names them."""
+    found: dict[str, float] = {}
+    for style, words in fixes.values():
+        given: dict[str, str] = {}
+        if style == "gcmc" and len(words) > 7:
+            given = {"temperature": words[5], "mu": words[6]}
+            if "pressure" in words[:-1]:  # mu then has no meaning
+                given = {
+                    "temperature": words[5],
+                    "pressure": words[words.index("pressure") + 1],
+                }
+        elif style == "atom/swap" and len(words) > 3:
+            given = {"temperature": words[3]}
+            if "mu" in words[:-2]:  # of two types, the second's beyond the first's
+                first, second, *more = words[words.index("mu") + 1 :]
+                values = _float(first), _float(second)
+                if None not in values and not (more and _float(more[0]) is not None):
+                    given["mu"] = str(values[1] - values[0])
+        elif style == "sgcmc" and len(words) > 3:
+            given = {"temperature": words[2], "mu": words[3]}
+        elif style == "widom" and len(words) > 4:
+            given = {"temperature": words[4]}
+        for name, word in given.items():
+            value = _float(word)
+            if value is not None:
+                found.setdefault(name, value)
+    return found
+
+
+def _float(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None  # a variable, v_name
+
+
+def _moves(fixes: dict[str, Fix], columns: dict[str, np.ndarray]) -> list[Move]:
+    moves = []
+    for name, fix in fixes.items():
+        for move, places in _moves_of(fix).items():
+            keys = [f"f_{name}[{place}]" for place in places]
+            if all(key in columns for key in keys):
+                tried, kept = (columns[key] for key in keys)
+                amounts = tried[-1] - tried[0], kept[-1] - kept[0]
+                if any(amounts):
+                    moves.append(Move(name, move, *map(float, amounts), (tried, kept)))
+    return moves
+
+
+def _counters(run: Run | None) -> dict[str, float]:
+    """What mliap_local had counted at the end of a run: from its words, else from its columns."""
+    counters: dict[str, float] = {}
+    if run is None:
+        return counters
+    for line in run.said:
+        for name, pattern in _SAID.items():
+            if found := re.search(pattern, line):
+                value = float(found[1])
+                old = counters.get(name, 0.0)
+                counters[name] = max(old, value) if name in _LARGEST else old + value
+    for name, place in _PLACES.items():
+        column = run.columns.get(f"f_mliap_local[{place}]")
+        if column is not None:
+            counters.setdefault(name, float(column[-1]))
+    return counters
+
+
+def _difference(after: dict[str, float], before: dict[str, float]) -> dict[str, float]:
+    counted = {k: v - before.get(k, 0.0) for k, v in after.items() if k not in _LARGEST}
+    if any(value < 0 for value in counted.values()):  # a pair_style command began them anew
+        return after
+    return after | counted
+
+
+def _killed(log: Log, steps: np.ndarray) -> str:
+    why = log.errors[-1] if log.errors else "no reason given; it was killed, or is still running"
+    return f"the log ends at step {steps[-1]:.0f}, inside of a run: {why}"
+
+
+def _judge(state: State) -> list[str]:
+    found = state.estimate
+    warnings = []
+    if np.isnan(found.independent):
+        warnings.append("the column never changes: nothing to estimate")
+    elif not found.settled:
+        warnings.append(
+            f"no equilibrated part: what changes least, from step {state.steps[found.start]:.0f} on, "
+            f"is {len(state.values) - found.start} of {len(state.values)} lines with "
+            f"{found.independent:.0f} independent samples, or still drifts; run longer"
+        )
+    elif not found.sound:
+        warnings.append(
+            f"too short to say: {found.independent:.0f} independent samples, expected at least "
+            f"{ENOUGH}; run {np.ceil(ENOUGH / found.independent):.0f} times as long"
+        )
+    for move in state.moves:
+        if move.attempts and move.share < _RARE:
+            warnings.append(
+                f"fix {move.fix}: {move.successes:.0f} of {move.attempts:.0f} {move.name} trials "
+                f"accepted: nearly none, so the run cannot reach equilibrium by them"
+            )
+    return warnings + _trouble(state)
+
+
+def _trouble(state: State) -> list[str]:
+    counters = state.counters
+    warnings = []
+    drift, passes = counters.get("drift", 0.0), counters.get("passes")
+    if passes is not None and drift > passes:
+        warnings.append(
+            f"incremental and full energies differ by {drift:.3g}, more than the {passes:.3g} of "
+            "rounding: use a model in 64bit, or a smaller `refresh`"
+        )
+    full, incremental = counters.get("full", 0.0), counters.get("incremental")
+    if incremental is not None and full > max(incremental, 10):
+        warnings.append(
+            f"{full:.0f} full and {incremental:.0f} incremental evaluations: most trials were "
+            "evaluated in full; use `cache yes` and more trials in each stage"
+        )
+    if counters.get("compilations", 0.0) > _MANY:
+        warnings.append(
+            f"{counters['compilations']:.0f} compilations: the number of atoms grew often; a second "
+            "run of this input finds them compiled"
+        )
+    return warnings
