@@ -8,19 +8,19 @@ from html import escape
 from pathlib import Path
 
 from .logs import Log
-from .summary import State
+from .summary import State, unit_of
 from .tables import Table, counters_table, moves_table, name_of
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #222; background: #fff;
-  max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+  max-width: 66rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.2rem; margin-top: 2.5rem;
   border-top: 1px solid #ddd; padding-top: 1rem }
 img { max-width: 100%; height: auto; display: block; margin: 1rem 0 }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem;
   font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #e4e4e4; text-align: right;
+th, td { padding: .25rem .6rem; border-bottom: 1px solid #e4e4e4; text-align: right;
   white-space: nowrap }
 th:first-child, td:first-child { text-align: left; padding-left: 0 }
 th { font-weight: 600; border-bottom-color: #888 }
@@ -62,7 +62,7 @@ def page(
     if curve:
         parts.append(_picture(curve, f"{column} of all runs"))
     for state, picture in zip(states, pictures, strict=True):
-        parts.append(f"<h2>{escape(name_of(state))}{_conditions(state)}</h2>")
+        parts.append(f"<h2>{escape(name_of(state))}{_conditions(state, logs[0].units)}</h2>")
         parts.append(_list(state.warnings))
         parts.append(_picture(picture, f"{column} and acceptance against step"))
         tables = [_table(moves_table(state), "words")] if state.moves else []
@@ -80,13 +80,16 @@ def _explanation(column: str) -> str:
     return (
         f'<p class="quiet">mean: of {escape(column)} over the equilibrated part, with one standard '
         "error; independent: statistically independent samples in it; from step: where it begins, "
-        "so that as many as possible are left. ms/trial: time in all fixes, of each Monte Carlo "
-        "trial. Estimators: pymbar.timeseries (Chodera 2016).</p>"
+        "in the first half, so that most of them are left. ms/trial: time in all fixes, for each "
+        "Monte Carlo trial. Estimators: pymbar.timeseries (Chodera 2016).</p>"
     )
 
 
-def _conditions(state: State) -> str:
-    words = [f"{name} {value:g}" for name, value in state.conditions.items()]
+def _conditions(state: State, units: str) -> str:
+    words = [
+        f"{name} {value:g} {unit_of(name, units)}".strip()
+        for name, value in state.conditions.items()
+    ]
     return f": {escape(', '.join(words))}" if words else ""
 
 

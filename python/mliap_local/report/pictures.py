@@ -76,6 +76,8 @@ def draw_state(state: State, column: str, path: Path) -> None:
 
 def _draw_acceptance(lower, state: State) -> None:
     """Accepted of tried, in windows: log scale, since moves differ by orders of magnitude."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     edges = np.unique(np.linspace(0, len(state.steps) - 1, _WINDOWS + 1).astype(int))
     several = len({move.fix for move in state.moves}) > 1
     for move in state.moves:
@@ -91,7 +93,9 @@ def _draw_acceptance(lower, state: State) -> None:
             color=_COLOURS.get(move.name),
         )
     lower.set_yscale("log")
+    lower.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     lower.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    lower.yaxis.set_minor_formatter(NullFormatter())
     lower.set_ylabel("accepted, %")
     lower.legend(ncols=4, handlelength=1.2, **_ABOVE)
 
@@ -110,7 +114,7 @@ def draw_curve(
         axes.plot(x, means, color="tab:blue", linewidth=0.8, alpha=0.5)
     for chosen, face, label in (
         (sound, "tab:blue", "mean and standard error"),
-        (~sound, "white", "too short to say"),
+        (~sound, "white", "too short, or no equilibrium"),
     ):
         if chosen.any():
             axes.errorbar(

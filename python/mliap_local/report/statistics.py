@@ -13,11 +13,12 @@ import numpy as np
 
 #: Fewer independent samples than that say little.
 ENOUGH = 30
-# fewer than that are no equilibrium: the slowest change takes as long as the run
-_SOME = 5
-# nor are so few of all samples, the last ones: a series that still climbs ends in a flat piece
-_PART = 0.25
-# the halves of the equilibrated part may differ by so many standard errors
+#: Fewer than that are no equilibrium: the slowest change takes as long as the run.
+SOME = 5
+# of all samples, that are kept at least: any series ends in a piece that looks flat
+_KEPT = 0.5
+# standard errors that the halves of the equilibrated part may differ by: correlated series without
+# a drift exceed them once in a hundred times
 _APART = 4.0
 _STARTS = 200  # where equilibrium may begin, as pymbar tries them one by one
 
@@ -27,7 +28,7 @@ class Estimate(NamedTuple):
 
     mean: float
     error: float  #: one standard error
-    start: int  #: first sample of the equilibrated part, or of what comes next to one
+    start: int  #: first sample of the equilibrated part, in the first half
     inefficiency: float  #: samples for each independent one, 1 + 2 tau
     independent: float  #: number of independent samples
     settled: bool  #: whether there is an equilibrated part
@@ -59,7 +60,7 @@ def timeseries():
 
 
 def estimate(series: np.ndarray) -> Estimate:
-    """Find the equilibrated part of a series and the mean of that.
+    """Find the equilibrated part of a series, half of it at least, and the mean of that.
 
     Args:
       series: float [n_samples], at equal distances in time.
@@ -70,11 +71,11 @@ def estimate(series: np.ndarray) -> Estimate:
         return Estimate(float(series.mean()), np.nan, 0, np.nan, np.nan, True)
     every = max(1, n_samples // _STARTS)
     start = int(timeseries().detect_equilibration(series, nskip=every)[0])
+    start = min(start, n_samples - int(np.ceil(_KEPT * n_samples)))
     kept = series[start:]
     inefficiency, error = _error(kept)
     independent = len(kept) / inefficiency
-    late = len(kept) < _PART * n_samples and independent < ENOUGH
-    settled = independent >= _SOME and not late and not _drifts(kept)
+    settled = independent >= SOME and not _drifts(kept)
     return Estimate(float(kept.mean()), error, start, inefficiency, independent, settled)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .logs import Fix, Log, Run
-from .statistics import ENOUGH, Estimate, estimate
+from .statistics import ENOUGH, SOME, Estimate, estimate
 
 #: Attempts and successes of each move: places in the fix's vector.
 _GCMC = {"translation": (1, 2), "insertion": (3, 4), "deletion": (5, 6), "rotation": (7, 8)}
@@ -225,12 +225,9 @@ def _conditions(fixes: dict[str, Fix]) -> dict[str, float]:
     for style, words in fixes.values():
         given: dict[str, str] = {}
         if style == "gcmc" and len(words) > 7:
-            given = {"temperature": words[5], "mu": words[6]}
+            given = {"mu": words[6], "temperature": words[5]}
             if "pressure" in words[:-1]:  # mu then has no meaning
-                given = {
-                    "temperature": words[5],
-                    "pressure": words[words.index("pressure") + 1],
-                }
+                given = {"pressure": words[words.index("pressure") + 1], "temperature": words[5]}
         elif style == "atom/swap" and len(words) > 3:
             given = {"temperature": words[3]}
             if "mu" in words[:-2]:  # of two types, the second's beyond the first's
@@ -239,7 +236,7 @@ def _conditions(fixes: dict[str, Fix]) -> dict[str, float]:
                 if None not in values and not (more and _float(more[0]) is not None):
                     given["mu"] = str(values[1] - values[0])
         elif style == "sgcmc" and len(words) > 3:
-            given = {"temperature": words[2], "mu": words[3]}
+            given = {"mu": words[3], "temperature": words[2]}
         elif style == "widom" and len(words) > 4:
             given = {"temperature": words[4]}
         for name, word in given.items():
@@ -300,15 +297,19 @@ def _killed(log: Log, steps: np.ndarray) -> str:
 
 
 def _judge(state: State) -> list[str]:
-    found = state.estimate
+    found, begin = state.estimate, state.steps[state.estimate.start]
     warnings = []
     if np.isnan(found.independent):
         warnings.append("the column never changes: nothing to estimate")
+    elif found.independent < SOME:
+        warnings.append(
+            f"no equilibrated part: it changes as slowly as the run is long "
+            f"({found.independent:.1f} independent samples from step {begin:.0f} on); run longer"
+        )
     elif not found.settled:
         warnings.append(
-            f"no equilibrated part: what changes least, from step {state.steps[found.start]:.0f} on, "
-            f"is {len(state.values) - found.start} of {len(state.values)} lines with "
-            f"{found.independent:.0f} independent samples, or still drifts; run longer"
+            f"no equilibrated part: the two halves of what comes after step {begin:.0f} differ by "
+            "more than chance; run longer"
         )
     elif not found.sound:
         warnings.append(
