@@ -1,7 +1,7 @@
 """The `mliap-local` command: model files, reports of runs, checks of the installation.
 
-Reads arguments and prints; what it does is in `model_file`, `models`, `report` and `doctor`. JAX is imported when a
-command needs it, so that `--help` answers at once.
+Reads arguments and prints; what it does is in `model_file`, `models`, `report` and `doctor`. JAX is
+imported when a command needs it, so that `--help` answers at once.
 """
 
 import argparse

@@ -77,8 +77,8 @@ def _python() -> str:
     made_for = {".".join(tag) for tag in tags}
     if made_for and version not in made_for:
         raise Trouble(
-            f"expected Python {' or '.join(sorted(made_for))}, which mliap-local was installed for, "
-            f"got {version} ({sys.executable})",
+            f"expected Python {' or '.join(sorted(made_for))}, which mliap-local was installed "
+            f"for, got {version} ({sys.executable})",
             f"{_REINSTALL} with this Python, and look whether PYTHONPATH names another's packages",
         )
     return f"{sys.version.split()[0]}, {sys.executable}"

@@ -46,11 +46,8 @@ def run(options: argparse.Namespace) -> int:
     from .tables import aligned, name_of, overview
 
     logs = [read_log(path) for path in options.logs]
-    column = options.column
+    column = options.column or default_column(logs)
     states = [state for log in logs for state in states_of(log, column)]
-    if column is None:  # one for all
-        column = default_column(states[0].columns)
-        states = [state for log in logs for state in states_of(log, column)]
     if options.values:
         if len(options.values) != len(states):
             names = "; ".join(map(name_of, states))

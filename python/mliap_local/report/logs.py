@@ -158,9 +158,7 @@ class _Reader:
         goes_on = bool(self.runs) and not self._changed and _follows(self.runs[-1].columns, columns)
         fixes = dict(self._fixes)
         said = tuple(self._said)
-        self.runs.append(
-            Run(self._count, columns, fixes, goes_on, seconds, processes, {}, said)
-        )
+        self.runs.append(Run(self._count, columns, fixes, goes_on, seconds, processes, {}, said))
         self._changed = False
 
     def _command_line(self, line: str) -> None:

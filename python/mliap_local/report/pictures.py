@@ -120,7 +120,7 @@ def draw_curve(
             axes.errorbar(
                 x[chosen],
                 means[chosen],
-                errors[chosen],
+                yerr=errors[chosen],
                 fmt="o",
                 color="tab:blue",
                 markerfacecolor=face,
@@ -152,5 +152,5 @@ def with_error(found: Estimate) -> str:
 def percent(share: float) -> str:
     """A share as text of two digits."""
     if np.isnan(share):
-        return "–"
+        return "-"
     return f"{100 * share:.2g} %" if share < 0.995 else "100 %"

@@ -93,4 +93,4 @@ def _drifts(series: np.ndarray) -> bool:
     halves = np.array_split(series, 2)
     errors = [_error(half)[1] for half in halves]
     apart = abs(halves[0].mean() - halves[1].mean())
-    return bool(apart > _APART * np.hypot(*errors))
+    return bool(apart > _APART * np.hypot(errors[0], errors[1]))

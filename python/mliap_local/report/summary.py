@@ -5,12 +5,12 @@ Consecutive runs with nothing changed between them are one state. Reads no files
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from .counters import counters_of, difference
 from .logs import Fix, Log, Run
 from .statistics import ENOUGH, SOME, Estimate, estimate
 
@@ -27,21 +27,6 @@ _UNITS = {  # energy, pressure, temperature
     "cgs": ("erg", "dyne/cm2", "K"),
     "electron": ("Hartree", "Pa", "K"),
 }
-_SAID = {
-    "full": r"mliap_local\w*: (\S+) full and",
-    "incremental": r"mliap_local.* (\S+) incremental evaluations",
-    "with forces": r"mliap_local\w*:.* (\S+) with forces",
-    "overlaps": r"(\S+)(?: trials)? answered by the overlap guard",
-    "compilations": r"(\S+) compilations",
-    "rows": r"(\S+) rows evaluated wholly",
-    "updates": r"(\S+) updates,",
-    "drift": r"largest \|(?:incremental|difference) - full\| ([^ ,]+)",
-    "passes": r"up to (\S+) would have passed",
-    "mismatch": r"largest \|model - pair style\| (\S+)",
-}
-_PLACES = {"full": 1, "incremental": 2, "with forces": 3, "drift": 4, "compilations": 5}
-_PLACES |= {"overlaps": 6, "passes": 7}  # of f_mliap_local, where the log ended before the words
-_LARGEST = ("drift", "passes", "mismatch")  # the others are counted
 
 
 class Move(NamedTuple):
@@ -80,11 +65,11 @@ class State(NamedTuple):
         return sum(move.attempts for move in self.moves)
 
 
-def states_of(log: Log, column: str | None = None) -> list[State]:
+def states_of(log: Log, column: str) -> list[State]:
     """Make the states of a log.
 
     Args:
-      column: a keyword of its thermo output; by default see `default_column`.
+      column: the keyword of its thermo output that is reported.
 
     Raises:
       ValueError: no Monte Carlo fix, none whose columns are printed, or no such column.
@@ -111,9 +96,13 @@ def states_of(log: Log, column: str | None = None) -> list[State]:
     return [_state(log, group, before, column) for group, before in pairs]
 
 
-def default_column(columns: dict[str, np.ndarray]) -> str:
+def default_column(logs: Sequence[Log]) -> str:
     """Atoms where their number changes, else the first variable that does, else the energy."""
-    varied = [name for name, values in columns.items() if np.ptp(values) > 0 and name != "Step"]
+    varied: dict[str, None] = {}  # in the order of the output
+    for log in logs:
+        for run in log.runs:
+            if run.fixes:
+                varied |= {k: None for k, v in run.columns.items() if np.ptp(v) and k != "Step"}
     order = ["Atoms", *(name for name in varied if name.startswith("v_")), "PotEng", *varied]
     return next((name for name in order if name in varied), order[0])
 
@@ -141,7 +130,9 @@ def axis(states: Sequence[State], name: str | None = None) -> tuple[str, list[fl
             values.append(float(state.columns[name][state.estimate.start :].mean()))
         else:
             known = [*state.conditions, *state.columns]
-            raise ValueError(f"{state.log}: expected {name!r}, got {', '.join(known)}: see --against")
+            raise ValueError(
+                f"{state.log}: expected {name!r}, got {', '.join(known)}: see --against"
+            )
     return name, values
 
 
@@ -184,18 +175,17 @@ def _moves_of(fix: Fix) -> dict[str, tuple[int, int]]:
     return {k: v for k, v in moves.items() if k != "rotation" or "mol" in fix.words}
 
 
-def _state(log: Log, runs: list[Run], before: Run | None, column: str | None) -> State:
+def _state(log: Log, runs: list[Run], before: Run | None, column: str) -> State:
     # the first row of a run that goes on is the last of the one before
     parts = [run.columns for run in runs]
     columns = {
         name: np.concatenate([part[name][k > 0 :] for k, part in enumerate(parts)])
         for name in parts[0]
     }
-    if column is None:
-        column = default_column(columns)
     if column not in columns:
         raise ValueError(
-            f"{log.path}: expected the thermo column {column!r}, got {' '.join(columns)}: see --column"
+            f"{log.path}: expected the thermo column {column!r}, got {' '.join(columns)}: "
+            "see --column"
         )
     values = columns[column]
     steps = columns.get("Step", np.arange(len(values), dtype=float))
@@ -213,7 +203,7 @@ def _state(log: Log, runs: list[Run], before: Run | None, column: str | None) ->
         seconds=sum(run.seconds or 0.0 for run in runs) if whole else None,
         n_steps=float(steps[-1] - steps[0]),
         modify=sum(run.sections.get("Modify", 0.0) for run in runs) if whole else None,
-        counters=_difference(_counters(runs[-1]), _counters(before)),
+        counters=difference(counters_of(runs[-1]), counters_of(before)),
         warnings=[],
     )
     return made._replace(warnings=[*_judge(made), *([] if whole else [_killed(log, steps)])])
@@ -232,25 +222,23 @@ def _conditions(fixes: dict[str, Fix]) -> dict[str, float]:
             given = {"temperature": words[3]}
             if "mu" in words[:-2]:  # of two types, the second's beyond the first's
                 first, second, *more = words[words.index("mu") + 1 :]
-                values = _float(first), _float(second)
-                if None not in values and not (more and _float(more[0]) is not None):
-                    given["mu"] = str(values[1] - values[0])
+                if not more or np.isnan(_float(more[0])):
+                    given = {"mu": str(_float(second) - _float(first)), "temperature": words[3]}
         elif style == "sgcmc" and len(words) > 3:
             given = {"mu": words[3], "temperature": words[2]}
         elif style == "widom" and len(words) > 4:
             given = {"temperature": words[4]}
         for name, word in given.items():
-            value = _float(word)
-            if value is not None:
+            if np.isfinite(value := _float(word)):
                 found.setdefault(name, value)
     return found
 
 
-def _float(word: str) -> float | None:
+def _float(word: str) -> float:
     try:
         return float(word)
     except ValueError:
-        return None  # a variable, v_name
+        return np.nan  # a variable, v_name
 
 
 def _moves(fixes: dict[str, Fix], columns: dict[str, np.ndarray]) -> list[Move]:
@@ -260,35 +248,10 @@ def _moves(fixes: dict[str, Fix], columns: dict[str, np.ndarray]) -> list[Move]:
             keys = [f"f_{name}[{place}]" for place in places]
             if all(key in columns for key in keys):
                 tried, kept = (columns[key] for key in keys)
-                amounts = tried[-1] - tried[0], kept[-1] - kept[0]
-                if any(amounts):
-                    moves.append(Move(name, move, *map(float, amounts), (tried, kept)))
+                attempts, successes = float(tried[-1] - tried[0]), float(kept[-1] - kept[0])
+                if attempts or successes:
+                    moves.append(Move(name, move, attempts, successes, (tried, kept)))
     return moves
-
-
-def _counters(run: Run | None) -> dict[str, float]:
-    """What mliap_local had counted at the end of a run: from its words, else from its columns."""
-    counters: dict[str, float] = {}
-    if run is None:
-        return counters
-    for line in run.said:
-        for name, pattern in _SAID.items():
-            if found := re.search(pattern, line):
-                value = float(found[1])
-                old = counters.get(name, 0.0)
-                counters[name] = max(old, value) if name in _LARGEST else old + value
-    for name, place in _PLACES.items():
-        column = run.columns.get(f"f_mliap_local[{place}]")
-        if column is not None:
-            counters.setdefault(name, float(column[-1]))
-    return counters
-
-
-def _difference(after: dict[str, float], before: dict[str, float]) -> dict[str, float]:
-    counted = {k: v - before.get(k, 0.0) for k, v in after.items() if k not in _LARGEST}
-    if any(value < 0 for value in counted.values()):  # a pair_style command began them anew
-        return after
-    return after | counted
 
 
 def _killed(log: Log, steps: np.ndarray) -> str:
@@ -342,7 +305,7 @@ def _trouble(state: State) -> list[str]:
         )
     if counters.get("compilations", 0.0) > _MANY:
         warnings.append(
-            f"{counters['compilations']:.0f} compilations: the number of atoms grew often; a second "
-            "run of this input finds them compiled"
+            f"{counters['compilations']:.0f} compilations: the number of atoms grew often; a "
+            "second run of this input finds them compiled"
         )
     return warnings

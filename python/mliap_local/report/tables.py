@@ -37,7 +37,7 @@ def overview(states: Sequence[State], axis: tuple[str, Sequence[float]] | None) 
                 name_of(state),
                 *([f"{axis[1][k]:.6g}"] if axis else []),
                 with_error(found),
-                f"{found.independent:.0f}" if counted else "–",
+                f"{found.independent:.0f}" if counted else "-",
                 f"{state.steps[found.start]:.0f}",
                 *shares,
                 _number(state.seconds, 1),
@@ -54,7 +54,13 @@ def moves_table(state: State) -> Table:
     return [
         head,
         *(
-            [move.fix, move.name, f"{move.attempts:.0f}", f"{move.successes:.0f}", percent(move.share)]
+            [
+                move.fix,
+                move.name,
+                f"{move.attempts:.0f}",
+                f"{move.successes:.0f}",
+                percent(move.share),
+            ]
             for move in state.moves
         ),
     ]
@@ -92,4 +98,4 @@ def aligned(table: Table) -> str:
 
 
 def _number(value: float | None, factor: float | None) -> str:
-    return "–" if value is None or factor is None else f"{value * factor:.3g}"
+    return "-" if value is None or factor is None else f"{value * factor:.3g}"
