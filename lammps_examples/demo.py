@@ -2,7 +2,7 @@
 
 Converts the EAM potential that LAMMPS brings, runs in.hydrogen_in_nickel with `lmp`, draws the
 loading, then times trials of the loaded crystal: LAMMPS's fix gcmc with mliap_local and with
-LAMMPS's own eam/alloy, and fix gcmc/mliap_local beside that.
+LAMMPS's own eam/alloy, and fix gcmc/mliap_local beside that, and ends with a report of the run.
 Everything it writes goes to the folder `demo`.
 """
 
@@ -12,7 +12,7 @@ import argparse
 import re
 from pathlib import Path
 
-from running import HERE, convert, lmp, plotting, potentials, save, thermo
+from running import HERE, convert, lmp, plotting, potentials, report, save, thermo
 
 OURS = "pair_style mliap_local\npair_coeff * * NiAlH.zip Ni H"
 
@@ -26,7 +26,8 @@ replicate 2 2 2
 mass 1 58.69
 mass 2 1.008
 group hydrogen type 2
-fix gas hydrogen {fix} 1 {trials} {trials} 2 4711 1000.0 -2.55 0.5 full_energy group hydrogen {model}
+fix gas hydrogen {fix} 1 {trials} {trials} 2 4711 1000.0 -2.55 0.5 &
+    full_energy group hydrogen {model}
 thermo_style custom step atoms f_gas[1] f_gas[3] f_gas[5]
 thermo 1
 run 1
@@ -49,12 +50,13 @@ def main() -> None:
     script = HERE / "in.hydrogen_in_nickel"
     log = lmp(folder, script, "log.hydrogen", show, steps=arguments.steps)
     *_, table = thermo(log)
-    report(table)
+    summary(table)
     draw(table, folder / "loading.png")
     compare(folder, potential)
+    report(folder, "log.hydrogen", "v_loading")
 
 
-def report(table: dict[str, list[float]]) -> None:
+def summary(table: dict[str, list[float]]) -> None:
     last = {name: column[-1] for name, column in table.items()}
     print(f"\nloading reached: {last['v_loading']:.3f} H per Ni ({last['Atoms'] - 256:.0f} H)")
     for name, attempts, accepted in (

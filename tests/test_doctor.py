@@ -1,5 +1,5 @@
-"""`mliap-local doctor`: all is well here; each part, broken on purpose, is named with its remedy, and
-the others are looked at all the same."""
+"""`mliap-local doctor`: all is well here; each part, broken on purpose, is named with its remedy,
+and the others are looked at all the same."""
 
 from __future__ import annotations
 

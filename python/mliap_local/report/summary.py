@@ -153,12 +153,17 @@ def _check_fixes(log: Log) -> None:
         )
     printed = {name for run in log.runs for name in run.columns}
     if not any(_has_column(name, printed) for name in fixes):
-        name, fix = next(iter(fixes.items()))
-        wanted = " ".join(f"f_{name}[{k}]" for pair in _moves_of(fix).values() for k in pair)
+        wanted = _wanted(fixes) or f"f_{next(iter(fixes))}[1]"
         raise ValueError(
             f"{log.path}: expected a column of a Monte Carlo fix in the thermo output, got "
-            f"{' '.join(sorted(printed))}: add {wanted or f'f_{name}[1]'} to thermo_style custom"
+            f"{' '.join(sorted(printed))}: add {wanted} to thermo_style custom"
         )
+
+
+def _wanted(fixes: dict[str, Fix]) -> str:
+    """The columns that count the trials of the first of these fixes."""
+    name, fix = next(iter(fixes.items()))
+    return " ".join(f"f_{name}[{k}]" for pair in _moves_of(fix).values() for k in pair)
 
 
 def _has_column(fix: str, names) -> bool:
@@ -191,22 +196,28 @@ def _state(log: Log, runs: list[Run], before: Run | None, column: str) -> State:
     steps = columns.get("Step", np.arange(len(values), dtype=float))
     whole = all(run.seconds is not None for run in runs)
     first, last = runs[0].number, runs[-1].number
+    fixes = runs[-1].fixes
     made = State(
         log=str(log.path),
         runs=f"{first}" if first == last else f"{first}-{last}",
-        conditions=_conditions(runs[-1].fixes),
+        conditions=_conditions(fixes),
         steps=steps,
         values=values,
         columns=columns,
         estimate=estimate(values),
-        moves=_moves(runs[-1].fixes, columns),
+        moves=_moves(fixes, columns),
         seconds=sum(run.seconds or 0.0 for run in runs) if whole else None,
         n_steps=float(steps[-1] - steps[0]),
         modify=sum(run.sections.get("Modify", 0.0) for run in runs) if whole else None,
         counters=difference(counters_of(runs[-1]), counters_of(before)),
         warnings=[],
     )
-    return made._replace(warnings=[*_judge(made), *([] if whole else [_killed(log, steps)])])
+    warnings = _judge(made)
+    if not made.moves and (wanted := _wanted(fixes)):
+        warnings.append(f"acceptance is not known: add {wanted} to thermo_style custom")
+    if not whole:
+        warnings.append(_killed(log, steps))
+    return made._replace(warnings=warnings)
 
 
 def _conditions(fixes: dict[str, Fix]) -> dict[str, float]:
@@ -266,13 +277,13 @@ def _judge(state: State) -> list[str]:
         warnings.append("the column never changes: nothing to estimate")
     elif found.independent < SOME:
         warnings.append(
-            f"no equilibrated part: it changes as slowly as the run is long "
-            f"({found.independent:.1f} independent samples from step {begin:.0f} on); run longer"
+            f"no equilibrated part: {found.independent:.1f} independent samples after step "
+            f"{begin:.0f}; run longer"
         )
     elif not found.settled:
         warnings.append(
-            f"no equilibrated part: the two halves of what comes after step {begin:.0f} differ by "
-            "more than chance; run longer"
+            f"no equilibrated part: the two halves after step {begin:.0f} differ by more than "
+            "chance; run longer"
         )
     elif not found.sound:
         warnings.append(
