@@ -26,8 +26,8 @@ replicate 2 2 2
 mass 1 58.69
 mass 2 1.008
 group hydrogen type 2
-fix gas hydrogen {fix} 1 {trials} {trials} 2 4711 1000.0 -2.55 0.5 &
-    full_energy group hydrogen {model}
+fix gas hydrogen {fix} 1 {trials} {trials} 2 4711 1000.0 -2.55 0.5 full_energy &
+    group hydrogen {model}
 thermo_style custom step atoms f_gas[1] f_gas[3] f_gas[5]
 thermo 1
 run 1

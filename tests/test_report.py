@@ -335,6 +335,10 @@ def test_counters_are_those_of_the_log(of_model):
     largest, passes = np.array(drifts, float).max(axis=0)
     assert len(drifts) == 3 and second.counters["drift"] == largest < passes
     assert second.counters["passes"] == passes
+    # two count: the pair style goes on, the fix begins
+    before, after = re.findall(r"^mliap_local: .* (\d+) compilations", text, re.MULTILINE)
+    (own,) = re.findall(r"^fix mc .* (\d+) compilations", text, re.MULTILINE)
+    assert second.counters["compilations"] == int(after) - int(before) + int(own) > int(own) > 0
     (rows,) = re.findall(r"(\d+) rows evaluated wholly", text)
     assert second.counters["rows"] == float(rows) > 0
     assert first.seconds and second.trials > 1000
@@ -392,6 +396,8 @@ def warnings_of(capsys, *arguments: object) -> str:
             r"no equilibrated part: the two halves after step \d+ differ by more than chance",
         ),
         (np.ones(300), "the column never changes"),
+        (np.full(300, np.nan), "the column has values that are not a number"),
+        (np.repeat([5.0, 6.0], 150), "no equilibrated part"),
     ],
 )
 def test_runs_that_say_little(tmp_path, capsys, monkeypatch, series, text):
@@ -459,7 +465,9 @@ def test_a_run_that_was_killed(points, tmp_path, capsys, monkeypatch, why):
     text = points.read_text()
     cut = text.index("\n       400 ") + 1  # inside of the last run
     end = text.index("\n", cut)
-    Path("log.cut").write_text(text[: end + 1] + (f"{why}\n" if why else text[end + 1 : end + 40]))
+    # the last number of a line without an end may be any part of it
+    half = text[end + 1 : text.index("\n", end + 1)].rstrip()[:-1]
+    Path("log.cut").write_text(text[: end + 1] + (f"{why}\n" if why else half))
     words = warnings_of(capsys, "log.cut")
     assert (
         "log.cut, run 5-6: the log ends at step 400, inside of a run: "
@@ -517,6 +525,14 @@ def test_logs_without_a_report(tmp_path, capsys, text, words):
     error = fail(capsys, path, "-o", tmp_path / "out.html")
     assert words in error and str(path) in error
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["pymbar", "matplotlib"])
+def test_what_is_not_installed_is_named(tmp_path, capsys, monkeypatch, name):
+    log = written(tmp_path / "log.x", ar1(1, 100, 2.0, 0, 1))
+    monkeypatch.setitem(sys.modules, name, None)
+    error = fail(capsys, log, "-o", tmp_path / "out.html")
+    assert f"expected {name}, got " in error and "pip install 'mliap-local[report]'" in error
 
 
 def test_options_that_do_not_fit(tmp_path, capsys):

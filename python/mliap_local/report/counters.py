@@ -26,26 +26,33 @@ _PLACES |= {"overlaps": 6, "passes": 7}  # of f_mliap_local, where the log ended
 _LARGEST = ("drift", "passes", "mismatch")  # the others are counted
 
 
-def counters_of(run: Run | None) -> dict[str, float]:
-    """What mliap_local had counted at the end of a run: from its words, else from its columns."""
-    counters: dict[str, float] = {}
-    if run is None:
-        return counters
+def counters_between(before: Run | None, run: Run) -> dict[str, float]:
+    """What was counted from the end of the run `before` to that of `run`, by all who count."""
+    total: dict[str, float] = {}
+    earlier = _counters(before) if before else {}
+    for source, counters in _counters(run).items():
+        old = earlier.get(source, {})  # not there where it was defined anew
+        for name, value in counters.items():
+            if name in _LARGEST:
+                total[name] = max(total.get(name, 0.0), value)
+            else:
+                total[name] = total.get(name, 0.0) + value - old.get(name, 0.0)
+    return total
+
+
+def _counters(run: Run) -> dict[tuple, dict[str, float]]:
+    """Counters at the end of a run, by who counts since when: from words, else from columns."""
+    sources: dict[tuple, dict[str, float]] = {}
     for line in run.said:
+        who = line.partition(":")[0]
+        fix = run.fixes.get(who.split()[1]) if who.startswith("fix ") else None
+        counters = sources.setdefault((who, fix.defined if fix else run.pair_defined), {})
         for name, pattern in _SAID.items():
             if found := re.search(pattern, line):
-                value = float(found[1])
-                old = counters.get(name, 0.0)
-                counters[name] = max(old, value) if name in _LARGEST else old + value
+                counters[name] = float(found[1])
     for name, place in _PLACES.items():
         column = run.columns.get(f"f_mliap_local[{place}]")
         if column is not None:
+            counters = sources.setdefault(("mliap_local", run.pair_defined), {})
             counters.setdefault(name, float(column[-1]))
-    return counters
-
-
-def difference(after: dict[str, float], before: dict[str, float]) -> dict[str, float]:
-    counted = {k: v - before.get(k, 0.0) for k, v in after.items() if k not in _LARGEST}
-    if any(value < 0 for value in counted.values()):  # a pair_style command began them anew
-        return after
-    return after | counted
+    return sources

@@ -34,6 +34,7 @@ class Fix(NamedTuple):
 
     style: str  #: as in `MONTE_CARLO`
     words: tuple[str, ...]  #: its arguments
+    defined: int  #: by which command of the log: counters begin there
 
 
 class Run(NamedTuple):
@@ -42,6 +43,7 @@ class Run(NamedTuple):
     number: int  #: of this run in its log, from 1
     columns: dict[str, np.ndarray]  #: float64 [n_rows] by the keyword of thermo_style
     fixes: dict[str, Fix]  #: Monte Carlo fixes by their ID
+    pair_defined: int  #: by which command the pair style was
     goes_on: bool  #: where the run before ended, with nothing changed
     seconds: float | None  #: LAMMPS's loop time; None where the log ends before
     processes: int
@@ -109,7 +111,8 @@ class _Reader:
         self._table: _Table | None = None
         self._said: list[str] = []
         self._header_next = False
-        self._count = 0
+        self._count = 0  # of runs
+        self._commands, self._pair = 0, 0
 
     def take(self, line: str) -> None:
         if line.startswith("LAMMPS ("):
@@ -158,7 +161,9 @@ class _Reader:
         goes_on = bool(self.runs) and not self._changed and _follows(self.runs[-1].columns, columns)
         fixes = dict(self._fixes)
         said = tuple(self._said)
-        self.runs.append(Run(self._count, columns, fixes, goes_on, seconds, processes, {}, said))
+        self.runs.append(
+            Run(self._count, columns, fixes, self._pair, goes_on, seconds, processes, {}, said)
+        )
         self._changed = False
 
     def _command_line(self, line: str) -> None:
@@ -167,9 +172,12 @@ class _Reader:
         if not words or words[0] not in _CHANGES | {"run", "units"} or "$" in line:
             return
         command, *rest = words
+        self._commands += 1
         self._changed |= command in _CHANGES
         if command in ("run", "minimize"):
             self._command = command
+        elif command == "pair_style":
+            self._pair = self._commands
         elif command == "units" and rest:
             self.units = rest[0]
         elif command == "clear":
@@ -179,7 +187,7 @@ class _Reader:
         elif command == "fix" and len(rest) > 2:
             style = rest[2].removesuffix(OWN)
             if style in MONTE_CARLO:
-                self._fixes[rest[0]] = Fix(style, tuple(rest[3:]))
+                self._fixes[rest[0]] = Fix(style, tuple(rest[3:]), self._commands)
 
 
 class _Table:

@@ -69,7 +69,7 @@ def estimate(series: np.ndarray) -> Estimate:
     """
     series = np.asarray(series, float)
     n_samples = len(series)
-    if n_samples < 2 or np.ptp(series) == 0:
+    if n_samples < 2 or not np.ptp(series) > 0 or not np.isfinite(series).all():
         return Estimate(float(series.mean()), np.nan, 0, np.nan, np.nan, True)
     every = max(1, n_samples // _STARTS)
     start = int(timeseries().detect_equilibration(series, nskip=every)[0])
@@ -102,6 +102,6 @@ def _error(series: np.ndarray) -> tuple[float, float]:
 
 def _drifts(series: np.ndarray) -> bool:
     halves = np.array_split(series, 2)
-    errors = [_error(half)[1] for half in halves]
+    errors = np.nan_to_num([_error(half)[1] for half in halves])  # 0 where one is constant
     apart = abs(halves[0].mean() - halves[1].mean())
-    return bool(apart > _APART * np.hypot(errors[0], errors[1]))
+    return bool(apart > _APART * np.hypot(*errors))

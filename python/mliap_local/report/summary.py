@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .counters import counters_of, difference
+from .counters import counters_between
 from .logs import Fix, Log, Run
 from .statistics import ENOUGH, SOME, Estimate, estimate
 
@@ -209,7 +209,7 @@ def _state(log: Log, runs: list[Run], before: Run | None, column: str) -> State:
         seconds=sum(run.seconds or 0.0 for run in runs) if whole else None,
         n_steps=float(steps[-1] - steps[0]),
         modify=sum(run.sections.get("Modify", 0.0) for run in runs) if whole else None,
-        counters=difference(counters_of(runs[-1]), counters_of(before)),
+        counters=counters_between(before, runs[-1]),
         warnings=[],
     )
     warnings = _judge(made)
@@ -223,7 +223,7 @@ def _state(log: Log, runs: list[Run], before: Run | None, column: str) -> State:
 def _conditions(fixes: dict[str, Fix]) -> dict[str, float]:
     """Chemical potential, pressure and temperature of the first fix that names them."""
     found: dict[str, float] = {}
-    for style, words in fixes.values():
+    for style, words, _ in fixes.values():
         given: dict[str, str] = {}
         if style == "gcmc" and len(words) > 7:
             given = {"mu": words[6], "temperature": words[5]}
@@ -273,7 +273,9 @@ def _killed(log: Log, steps: np.ndarray) -> str:
 def _judge(state: State) -> list[str]:
     found, begin = state.estimate, state.steps[state.estimate.start]
     warnings = []
-    if np.isnan(found.independent):
+    if not np.isfinite(state.values).all():
+        warnings.append("the column has values that are not a number")
+    elif np.isnan(found.independent):
         warnings.append("the column never changes: nothing to estimate")
     elif found.independent < SOME:
         warnings.append(
