@@ -142,11 +142,11 @@ def _bar(found: Estimate) -> float:
 
 def with_error(found: Estimate) -> str:
     """The mean to the second digit of its error: `12.34 ± 0.56`; `12.34 ± ?` out of equilibrium."""
+    unknown = "" if found.settled else " ± ?"
     if not np.isfinite(found.error) or found.error <= 0:
-        return f"{found.mean:.6g}"
+        return f"{found.mean:.6g}{unknown}"
     digits = max(0, 1 - int(np.floor(np.log10(found.error))))
-    error = f"{found.error:.{digits}f}" if found.settled else "?"
-    return f"{found.mean:.{digits}f} ± {error}"
+    return f"{found.mean:.{digits}f}{unknown or f' ± {found.error:.{digits}f}'}"
 
 
 def percent(share: float) -> str:
