@@ -81,7 +81,7 @@ def _explanation(column: str) -> str:
         f'<p class="quiet">mean: of {escape(column)} over the equilibrated part, with one standard '
         "error; independent: statistically independent samples in it; from step: where it begins, "
         "in the first half, so that most of them are left. ms/trial: time in all fixes, for each "
-        "Monte Carlo trial. Estimators: pymbar.timeseries (Chodera 2016).</p>"
+        "Monte Carlo trial. Estimators: pymbar.timeseries (Chodera 2016), White 1997.</p>"
     )
 
 
