@@ -2,7 +2,7 @@
 
 Converts the EAM potential that LAMMPS brings, runs in.hydrogen_in_nickel with `lmp`, draws the
 loading, then times trials of the loaded crystal: LAMMPS's fix gcmc with mliap_local and with
-LAMMPS's own eam/alloy, and fix gcmc/mliap_local beside that.
+LAMMPS's own eam/alloy, and fix gcmc/mliap_local beside that, and ends with a report of the run.
 Everything it writes goes to the folder `demo`.
 """
 
@@ -12,7 +12,7 @@ import argparse
 import re
 from pathlib import Path
 
-from running import HERE, convert, lmp, plotting, potentials, save, thermo
+from running import HERE, convert, lmp, plotting, potentials, report, save, thermo
 
 OURS = "pair_style mliap_local\npair_coeff * * NiAlH.zip Ni H"
 
@@ -50,12 +50,13 @@ def main() -> None:
     script = HERE / "in.hydrogen_in_nickel"
     log = lmp(folder, script, "log.hydrogen", show, steps=arguments.steps)
     *_, table = thermo(log)
-    report(table)
+    summary(table)
     draw(table, folder / "loading.png")
     compare(folder, potential)
+    report(folder, "log.hydrogen", "v_loading")
 
 
-def report(table: dict[str, list[float]]) -> None:
+def summary(table: dict[str, list[float]]) -> None:
     last = {name: column[-1] for name, column in table.items()}
     print(f"\nloading reached: {last['v_loading']:.3f} H per Ni ({last['Atoms'] - 256:.0f} H)")
     for name, attempts, accepted in (

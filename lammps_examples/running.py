@@ -6,6 +6,7 @@ Knows no physics, and nothing of what an example is about.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import re
 import subprocess
 import sys
@@ -99,6 +100,16 @@ def mean(values: Iterable[float], blocks: int = 5) -> tuple[float, float]:
     blocks = min(blocks, len(series))
     parts = [part.mean() for part in np.array_split(series, blocks)]
     return float(series.mean()), float(np.std(parts, ddof=1) / np.sqrt(blocks))
+
+
+def report(folder: Path, log: str, column: str) -> None:
+    """Write the report of a log, print what it warns of, and say where it is."""
+    if not all(importlib.util.find_spec(name) for name in ("pymbar", "matplotlib")):
+        print("no report: pip install 'mliap-local[report]'")
+        return
+    words = ["report", log, "--column", column, "-o", "report.html"]
+    run([BIN / "mliap-local", *words], folder, re.compile("^warning"))
+    print(f"report: {folder / 'report.html'}")
 
 
 def plotting():

@@ -32,7 +32,7 @@ def test_first_input(tmp_path):
         output += done.stdout
         assert done.returncode == 0, output + done.stderr
     assert "WARNING" not in output
-    _, atoms, temperature, *_, inserted, deleted, incremental = map(
+    _, atoms, temperature, *_, inserted, _, deleted, incremental = map(
         float, re.findall(r"^ +500 .*", output, re.MULTILINE)[0].split()
     )
     # It does what it is there for: hydrogen came and went, at about the temperature asked for.

@@ -1,7 +1,7 @@
-"""The `mliap-local` command: make, describe and check model files.
+"""The `mliap-local` command: model files, reports of runs, checks of the installation.
 
-Reads arguments and prints; what it does is in `model_file` and `models`. JAX is imported when a
-command needs it, so that `--help` answers at once.
+Reads arguments and prints; what it does is in `model_file`, `models`, `report` and `doctor`. JAX is
+imported when a command needs it, so that `--help` answers at once.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .models import FAMILIES
 
-_DESCRIPTION = "Make, describe and check the model files of LAMMPS's pair_style mliap_local."
+_DESCRIPTION = "Model files of LAMMPS's pair_style mliap_local, and what its runs did."
 _PATIENCE = 2.0  # seconds that nobody wonders about
 
 
@@ -61,6 +61,16 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         describe = commands.add_parser(name, help=text)
         describe.add_argument("file", metavar="MODEL")
         describe.set_defaults(command=command)
+
+    for name, text in (
+        ("report", "what Monte Carlo runs did: a page with pictures from LAMMPS log files"),
+        ("doctor", "check the installation: a line for each part, and what to do if one fails"),
+    ):
+        judge = commands.add_parser(name, help=text, description=text)
+        if name in arguments:
+            module = import_module(f"{__package__}.{name}")
+            module.add_arguments(judge)
+            judge.set_defaults(command=module.run)
     return parser
 
 
