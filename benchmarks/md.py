@@ -148,6 +148,11 @@ def booked(log: str) -> tuple[float, dict[str, float]]:
     return total, {name: total * percent / 100 for name, percent in percents.items()}
 
 
+def _environment() -> dict[str, str]:
+    """Without what would choose the number of threads: the cores do."""
+    return {name: value for name, value in os.environ.items() if name != "NPROC"}
+
+
 def scaling(
     cells: int, length: int, ranks: int, threads: int, model: Path, folder: Path
 ) -> dict[str, float]:
@@ -163,7 +168,7 @@ def scaling(
     command = [bin / "mpiexec", "-n", str(ranks), bin / "lmp", "-in", script, "-screen", "none"]
     cores = sorted(os.sched_getaffinity(0))[: ranks * threads]
     command = ["taskset", "-c", ",".join(map(str, cores)), *command]
-    subprocess.check_call([*command, "-log", folder / "log.md"], cwd=folder)
+    subprocess.check_call([*command, "-log", folder / "log.md"], cwd=folder, env=_environment())
     total, sections = booked((folder / "log.md").read_text())
     return {"step, ms": 1e3 * total / 20, "Comm, %": 100 * sections["Comm"] / total}
 
@@ -194,7 +199,7 @@ def one_process(style: str, cells: int, cores: int, steps: int, folder: Path) ->
     chosen = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))
     lmp = Path(sys.executable).with_name("lmp")
     command = ["taskset", "-c", chosen, lmp, "-in", script, "-screen", "none", "-log", log]
-    process = subprocess.Popen(command, cwd=folder)
+    process = subprocess.Popen(command, cwd=folder, env=_environment())
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0, log.read_text()[-2000:]
     return {"ms": 1e3 * booked(log.read_text())[0] / steps, "GB": usage.ru_maxrss / 1024**2}

@@ -18,6 +18,7 @@ from mliap_local.model_file.errors import printable
 
 _sessions: dict[int, Any] = {}
 _users_nproc = os.environ.get("NPROC", "")  # later it may be ours
+_ours: list[str] = []  # variables that we have set
 _numbers = count(1)  # 0 would look like a struct that nobody filled
 
 
@@ -147,7 +148,9 @@ class _Shares:
 def _open_session(wanted: dict):
     if "jax" not in sys.modules:  # a process that has it already keeps what it chose
         for name, value in jax_environment(wanted).items():
-            os.environ.setdefault(name, value)
+            if name not in os.environ:
+                os.environ[name] = value
+                _ours.append(name)
     try:
         from mliap_local.lammps import session
     except ImportError as exception:
@@ -157,7 +160,10 @@ def _open_session(wanted: dict):
             "Run `pip install` for mliap-local with that Python"
         ) from exception
     threads = max(1, int(_users_nproc)) if _users_nproc.isdigit() else wanted["threads"]
-    return session.open_session(wanted | {"threads": threads})
+    opened = session.open_session(wanted | {"threads": threads})
+    while _ours:  # JAX has read them; processes that this one starts are to choose for themselves
+        os.environ.pop(_ours.pop(), None)
+    return opened
 
 
 def jax_environment(wanted: dict) -> dict[str, str]:
