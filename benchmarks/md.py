@@ -28,6 +28,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+NEIGHBOURS = 54  # within the neural model's cutoff
 
 SYSTEM = """
 units metal
@@ -307,9 +308,31 @@ def compare(cells: int, precision: str, rounds: int, model: Path, folder: Path) 
     }
 
 
+PEAK = """
+import time, jax, jax.numpy as jnp
+jax.config.update("jax_enable_x64", True)
+a = jnp.ones((1500, 1500), "{0}")
+product = jax.jit(lambda a: a @ a)
+times = []
+for _ in range(9):
+    begin = time.perf_counter()
+    product(a).block_until_ready()
+    times.append(time.perf_counter() - begin)
+print(2 * 1500**3 / min(times) / 1e9)
+"""
+
+
+def peak(precision: str) -> float:
+    """GF/s of a plain matrix product on one core."""
+    code = PEAK.format("float32" if precision == "32bit" else "float64")
+    first = str(min(os.sched_getaffinity(0)))
+    command = ["taskset", "-c", first, sys.executable, "-c", code]
+    return float(subprocess.check_output(command, env=_environment(), text=True))
+
+
 def scale(precision: str, cells: int, cores: int, model: Path, folder: Path) -> list[dict]:
     """On one core, then on more: as threads of a rank, as ranks, and as ranks with a cube each."""
-    rows = []
+    rows, most = [], peak(precision)
     for kind, ranks, threads in (
         ("one core", 1, 1),
         ("threads", 1, cores),
@@ -322,7 +345,9 @@ def scale(precision: str, cells: int, cores: int, model: Path, folder: Path) -> 
         row |= scaling(cells, length, ranks, threads, model, folder)
         one = rows[0] if rows else row
         per_atom = (one["step, ms"] / one["atoms"]) / (row["step, ms"] / row["atoms"])
-        rows.append(row | {"efficiency": per_atom / (ranks * threads)})
+        operations = neural.OPERATIONS * NEIGHBOURS * row["atoms"] / (1e6 * row["step, ms"])
+        row |= {"efficiency": per_atom / (ranks * threads), "GF/s": operations}
+        rows.append(row | {"of a matrix product, %": 100 * operations / most / (ranks * threads)})
     return rows
 
 

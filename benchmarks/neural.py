@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+# of an edge's matrix products and of their adjoints, multiplications and additions
+OPERATIONS = 2 * 2 * (16 * 64 + 64 * 32)
 CUTOFF = 5.3  # 54 neighbours in fcc nickel, and what hydrogen there is
 
 
