@@ -189,7 +189,7 @@ neighbor 1.0 bin
 velocity all create 300 4711
 fix integrate all nve
 thermo 100000
-run 3
+run 10
 """
 
 
@@ -229,7 +229,7 @@ def native(rounds: int, cores: int, sizes: list[int], folder: Path) -> list[dict
         seen: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
         for turn in range(rounds if cells < 40 else 2):
             for name, (style, n) in variants.items():
-                steps = max(4, (40 if "neural" in name else 400) * 2048 // atoms)
+                steps = max(20, (40 if "neural" in name else 400) * 2048 // atoms)
                 seen[name].append(one_process(style, cells, n, steps, folder))
             print(f"  {atoms} atoms: round {turn + 1}", flush=True)
         ms, memory = (
