@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 FAMILIES = {
     "ace": "atomic cluster expansions of pacemaker (.yace, .ace) and ACEsuit (.npz)",
     "adp": "angular-dependent potentials: embedded atoms with dipoles and quadrupoles",
+    "deepmd": "models of DeePMD-kit: se_e2_a, se_e2_r, se_atten without attention, hybrids",
     "eam": "embedded-atom tables: eam/alloy, eam/fs, eam/he, and eam (several files at once)",
     "lj": "Lennard-Jones 12-6, one element",
     "nep": "neuroevolution potentials, NEP3 to NEP5, in the format of GPUMD",
