@@ -21,7 +21,7 @@ from deepmd.dpmodel.model.model import get_model
 from deepmd.dpmodel.utils.serialization import load_dp_model, save_dp_model
 
 # a five-point formula: error 3e-11 of the fifth derivative
-STEP, WEIGHTS = 1e-3, {-2: 1 / 12, -1: -8 / 12, 1: 8 / 12, 2: -1 / 12}
+STEP, WEIGHTS = 3e-4, {-2: 1 / 12, -1: -8 / 12, 1: 8 / 12, 2: -1 / 12}
 
 
 def make(path: Path, script: dict, changes: dict) -> None:

@@ -68,6 +68,7 @@ class Converted(NamedTuple):
     masses: Mapping[str, float] | None = None  #: by symbol, where the format knows them
     #: Why energy or force may jump at the cutoff, told where they do.
     jump: str = "as the file has it"
+    note: str = ""  #: where the model is not quite what its own code makes of it
 
 
 def atomic_numbers(symbols: Iterable[str]) -> tuple[int, ...]:

@@ -11,13 +11,16 @@ neighbours, and is the same as long as there are no more than slots. `read_deepm
 function that opens a file.
 """
 
+import functools
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from . import Converted, ModelFunctions
 from .deepmd_files import DeepPotential, activation, read_deepmd
+from .deepmd_table import CLOSEST, tabulated
 from .places import embedding, place_of
 from .text import PotentialFileError, find_potential
 
@@ -28,6 +31,12 @@ def add_arguments(parser):
     """Arguments of `mliap-local convert deepmd`."""
     parser.add_argument("file", metavar="FILE", type=find_potential, help="a .dp or .yaml file")
     parser.add_argument("--elements", nargs="+", metavar="X", help="keep only these elements")
+    parser.add_argument(
+        "--tabulate",
+        type=float,
+        metavar="TOLERANCE",
+        help="splines in place of embedding networks, with at most this relative error (1e-8)",
+    )
 
 
 def convert(options) -> Converted:
@@ -38,18 +47,31 @@ def convert(options) -> Converted:
         raise ImportError(f"{options.file} needs the package {error.name}: {_REMEDY}") from error
     source = f"converted from {Path(options.file).name}: DeePMD-kit"
     if options.elements:
-        source += f", {len(potential.elements)} elements, of which some are kept"
+        source += f", {len(potential.elements)} elements, of which {len(options.elements)} are kept"
         try:
             potential = potential.keeping(options.elements)
         except ValueError as error:
             raise PotentialFileError(f"{options.file}: --elements: {error}") from error
-    rule = f"DeePMD-kit takes the nearest {potential.slots} Angstrom; here all neighbours count"
+    overlap = None
+    if options.tabulate is not None:
+        try:
+            potential, values, slopes = tabulated(potential, options.tabulate)
+        except ValueError as error:
+            raise PotentialFileError(f"{options.file}: --tabulate: {error}") from error
+        overlap = CLOSEST
+        source += f", embedding tabulated: {values:.0e} off in values, {slopes:.0e} in slopes"
+    rule = (
+        f"DeePMD-kit takes no more neighbours than sel, the nearest {potential.slots} Angstrom; "
+        "here all neighbours count"
+    )
     return Converted(
         functions=deepmd(potential),
         cutoff=potential.cutoff,
         elements=potential.elements,
         units="metal",
         source=f"{source}; {rule}",
+        overlap=overlap,
+        note=rule,
     )
 
 
@@ -75,28 +97,36 @@ def _edge(p, counted):
             return float(table.flat[0])
         return jnp.asarray(table.ravel(), dtype)[pair]
 
-    def columns(d, pair, r, unit):
-        """The sums' terms of one descriptor, `[rows, e]`."""
+    def embedded(d, pair, x, w):
+        """G, `[m, e]`."""
+        which = jnp.asarray(d.network.ravel(), jnp.int32)[pair]
+        if d.table is not None:
+            return _spline(d.table, which, x).T
+        inputs = x[None]
+        if d.inputs.shape[2]:
+            table = jnp.asarray(d.inputs.reshape(n * n, -1), x.dtype)
+            inputs = jnp.concatenate([inputs, table[pair].T])
+        g = _networks(d.networks, which, inputs)
+        if d.factors is not None:
+            factors = jnp.asarray(d.factors.reshape(n * n, -1), x.dtype)[pair].T
+            g = g * (1 + factors * w if d.smooth else 1 + factors)
+        return g
+
+    def columns(d, pair, r, unit, groups):
+        """The terms of one descriptor's sums, `[rows, e]`; groups `[g, e]` of 0 and 1."""
         gain, vector_gain, offset = (
             of_pair(t, pair, r.dtype) for t in (d.gain, d.vector_gain, d.offset)
         )
         u = jnp.clip((r - d.inner) / (d.cutoff - d.inner), 0, 1)
         w = 1 + u * u * u * (-10 + u * (15 - 6 * u))
         near = w / (r + d.protection)
-        first = gain * near + offset
-        inputs = first[None]
-        if d.inputs.shape[2]:
-            table = jnp.asarray(d.inputs.reshape(n * n, -1), r.dtype)
-            inputs = jnp.concatenate([inputs, table[pair].T])
-        g = _networks(d.networks, jnp.asarray(d.network.ravel())[pair], inputs)  # -> [m, e]
-        if d.factors is not None:
-            factors = jnp.asarray(d.factors.reshape(n * n, -1), r.dtype)[pair].T
-            g = g * (1 + factors * w if d.smooth else 1 + factors)
-        if not d.angular:
-            return g
-        along = vector_gain * near * (r / (r + d.protection))
-        four = jnp.stack([first, *(along * x for x in unit)])
-        return (four[:, None] * g).reshape(-1, r.shape[0])  # -> [4 m, e]
+        x = gain * near + offset
+        g = embedded(d, pair, x, w)
+        if d.angular:
+            along = vector_gain * near * (r / (r + d.protection))
+            four = jnp.stack([x, *(along * a for a in unit)])
+            groups = (groups[:, None] * four).reshape(-1, len(r))
+        return (groups[:, None] * g).reshape(-1, len(r))
 
     def edge(h_i, h_j, r_ij):
         i, j = place_of(h_i), place_of(h_j)
@@ -106,10 +136,18 @@ def _edge(p, counted):
         # replaced before the root: what is dropped must have a finite gradient too
         r = jnp.sqrt(jnp.where(valid, square, p.cutoff**2))
         pair = jnp.where(valid, i * n + j, 0)
-        rows = [columns(d, pair, r, (x / r, y / r, z / r)) for d in p.descriptors]
-        if counted:
-            rows.append((j == np.arange(n)[:, None]).astype(r.dtype))
-        return jnp.where(valid, jnp.concatenate(rows), 0).T  # -> [e, m]
+        sender = (valid & (j == np.arange(n)[:, None])).astype(r.dtype)  # -> [n, e]
+        unit = (x / r, y / r, z / r)
+        rows = [
+            # tables have functions of their own for each sender
+            columns(d, pair, r, unit, sender if d.table else valid[None].astype(r.dtype))
+            for d in p.descriptors
+        ]
+        rows += [sender] * counted
+        if p.descriptors[0].table is None:
+            return jnp.concatenate(rows).T  # -> [e, m]
+        # tables are faster with edges first
+        return jnp.concatenate([part.T for part in rows], axis=1)
 
     return edge
 
@@ -120,51 +158,91 @@ def _networks(networks, which, x):
     All are evaluated layer by layer, and then one is taken: a matrix product is faster than a
     look-up of matrices.
     """
+
+    def chosen(rows):
+        value = rows[0]
+        for k, row in enumerate(rows[1:], 1):
+            value = jnp.where(which == k, row, value)
+        return value
+
     for layers in zip(*networks, strict=True):
-        first = layers[0]
-
-        def of(arrays):
-            parts = [jnp.asarray(a, x.dtype)[:, None] for a in arrays]
-            value = parts[0]
-            for k, part in enumerate(parts[1:], 1):
-                value = jnp.where(which == k, part, value)
-            return value
-
+        first, width = layers[0], layers[0].weight.shape[1]
         weights = np.concatenate([layer.weight for layer in layers], axis=1).T
-        products = (jnp.asarray(weights, x.dtype) @ x).reshape(len(layers), -1, x.shape[1])
-        y = products[0]
-        for k in range(1, len(layers)):
-            y = jnp.where(which == k, products[k], y)
-        y = activation(first.activation, y + of([layer.bias for layer in layers]), jnp)
+        products = jnp.asarray(weights, x.dtype) @ x
+        y = chosen([
+            products[k * width : (k + 1) * width] + jnp.asarray(layer.bias, x.dtype)[:, None]
+            for k, layer in enumerate(layers)
+        ])
+        y = activation(first.activation, y, jnp)
         if first.step is not None:
-            y = y * of([layer.step for layer in layers])
+            y = y * chosen([jnp.asarray(layer.step, x.dtype)[:, None] for layer in layers])
         if first.residual:
             y = y + jnp.concatenate([x] * first.residual)
         x = y
     return x
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _spline(table, which, x):
+    """The functions of networks of these numbers, `[e] -> [e, r]`; constant beyond the table."""
+    return _polynomials(table, which, x, np.eye(6))
+
+
+@_spline.defjvp
+def _spline_jvp(table, primals, tangents):
+    which, x = primals
+    inside = (x > table.start) & (x < table.start + table.step * table.coefficients.shape[1])
+    slopes = _polynomials(table, which, x, np.diag(np.arange(1.0, 6), 1) / table.step)
+    return _spline(table, which, x), slopes * jnp.where(inside, tangents[1], 0)[:, None]
+
+
+def _polynomials(table, which, x, change):
+    """Splines whose coefficients are changed so, `[6, 6]`."""
+    count = table.coefficients.shape[1]
+    t = jnp.clip((x - table.start) / table.step, 0, count)
+    interval = jnp.minimum(t.astype(jnp.int32), count - 1)
+    u = (t - interval)[:, None]
+    powers = jnp.concatenate([jnp.ones_like(u), u, u**2, u**3, u**4, u**5], axis=1)
+    flat = table.coefficients.reshape(-1, *table.coefficients.shape[2:])
+    c = jnp.asarray(flat, x.dtype)[which * count + interval]  # -> [e, 6, r]
+    return jnp.einsum("ek,ekr->er", powers @ jnp.asarray(change, x.dtype), c)
+
+
 def _readout(p, counted):
     n = len(p.elements)
+
+    def descriptor(d, place, sums, counts):
+        """`[n, width]`, or what takes its place with tables, from sums and numbers of neighbours."""
+        parts, dtype = 4 if d.angular else 1, sums.dtype
+        first = np.eye(1, parts).T  # empty slots contribute to the first component
+        slot = d.slot
+        if d.table is not None:
+            slot = np.einsum("ijm,ijqm->ijq", slot, d.table.basis[d.network])
+        lost = jnp.zeros((1, n, 1), dtype)
+        if counts is not None:
+            lost = counts[:, :, None] * jnp.asarray(slot, dtype)[place]  # -> [n, elements, m]
+        if d.table is None:
+            added = jnp.asarray(d.empty, dtype)[place] - jnp.sum(lost, axis=1)
+            sums = sums.reshape(len(place), parts, -1) + added[:, None] * first
+            axis = sums[:, :, : d.axis]
+        else:
+            sums = sums.reshape(len(place), n, parts, -1) - lost[:, :, None] * first
+            sums = sums.swapaxes(1, 2)
+            one = jnp.broadcast_to(jnp.asarray(first, dtype), (len(place), parts, 1))
+            sums = jnp.concatenate([sums.reshape(len(place), parts, -1), one], axis=2)
+            axes = np.stack([d.joined(i)[:, : d.axis] for i in range(n)])
+            axis = jnp.einsum("nkp,npa->nka", sums, jnp.asarray(axes, dtype)[place])
+        if not d.angular:
+            return sums[:, 0] / d.divisor
+        return jnp.einsum("nkp,nka->npa", sums, axis).reshape(len(place), -1) / d.divisor**2
 
     def descriptors(place, messages):
         counts = messages[:, -n:] if counted else None
         start, found = 0, []
         for d in p.descriptors:
-            m = d.columns
-            missing = jnp.asarray(d.empty, messages.dtype)[place]
-            if counts is not None:
-                slot = jnp.asarray(d.slot, messages.dtype)[place]  # -> [n, elements, m]
-                missing = missing - jnp.sum(counts[:, :, None] * slot, axis=1)
-            sums = messages[:, start : start + (4 * m if d.angular else m)]
-            start += sums.shape[1]
-            if d.angular:
-                four = sums.reshape(-1, 4, m)
-                four = four.at[:, 0].add(missing) / d.divisor
-                product = jnp.einsum("nkm,nka->nma", four, four[:, :, : d.axis])
-                found.append(product.reshape(-1, m * d.axis))
-            else:
-                found.append((sums + missing) / d.divisor)
+            width = (4 if d.angular else 1) * (n * d.table.basis.shape[1] if d.table else d.columns)
+            found.append(descriptor(d, place, messages[:, start : start + width], counts))
+            start += width
             if d.appended.shape[1]:
                 found.append(jnp.asarray(d.appended, messages.dtype)[place])
         return jnp.concatenate(found, axis=1)
@@ -172,9 +250,8 @@ def _readout(p, counted):
     def readout(h, messages):
         i = place_of(h)
         place = jnp.maximum(i, 0)
-        q = descriptors(place, messages)
-        which = jnp.asarray(p.fitting)[place]
-        energy = _networks(p.fittings, which, q.T)[0]
+        which = jnp.asarray(p.fitting, jnp.int32)[place]
+        energy = _networks(p.fittings, which, descriptors(place, messages).T)[0]
         energy = energy + jnp.asarray(p.energies, h.dtype)[place]
         return jnp.where((i >= 0) & ~jnp.asarray(p.silent)[place], energy, 0)  # -> [n]
 

@@ -68,6 +68,15 @@ class Layer(NamedTuple):
 Network = tuple[Layer, ...]
 
 
+class Table(NamedTuple):
+    """Networks of one number as splines: the outputs are `functions @ basis`."""
+
+    start: float  #: of the first interval
+    step: float
+    coefficients: np.ndarray  #: `[networks, intervals, 6, r]`, of powers of 0 to 1 in an interval
+    basis: np.ndarray  #: `[networks, r, m]`
+
+
 class Descriptor(NamedTuple):
     """One descriptor of `n` elements, in Angstrom; `[n, n]` are receiver and sender.
 
@@ -97,11 +106,17 @@ class Descriptor(NamedTuple):
     empty: np.ndarray  #: `[n, m]`, of all slots
     appended: np.ndarray  #: `[n, k]`, joined to the descriptor
     sel: np.ndarray  #: slots of each element, or of all together
+    table: Table | None = None  #: instead of the networks, which the fitting then knows of
 
     @property
     def columns(self) -> int:
         """Of G."""
         return self.networks[0][-1].weight.shape[1]
+
+    def joined(self, i: int) -> np.ndarray:
+        """What G's sums around element i are with a table: of each sender's functions, and 1."""
+        assert self.table is not None
+        return np.concatenate([*self.table.basis[self.network[i]], self.empty[i][None]])
 
     @property
     def width(self) -> int:
