@@ -285,7 +285,10 @@ def main() -> None:
         print(name, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             row = measure(potential, arguments.rounds, Path(folder), arguments.data)
-        table[name] = {"ms": row, "ratios": ratios(row, potential.oracle or ("native" if potential.native else None))}
+        table[name] = {
+            "ms": row,
+            "ratios": ratios(row, potential.oracle or ("native" if potential.native else None)),
+        }
         for kind, values in table[name].items():
             for what, value in values.items():
                 print(f"  {kind:<7}{what:<36}{value:10.3f}")

@@ -11,6 +11,7 @@ this package.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def make(path: Path, script: dict, changes: dict) -> None:
         sel = [sum(part["sel"])] if embedded else part["sel"]
         ends = np.cumsum([0, *sel])
         for i in range(n):
-            for start, end in zip(ends, ends[1:], strict=False):
+            for start, end in itertools.pairwise(ends):
                 if not embedded and changes.get("shifted", True):
                     shift[i, start:end, 0] = draw(0.02, 0.1)
                 scale[i, start:end, 0] = draw(0.1, 0.2)
@@ -97,9 +98,7 @@ def main() -> None:
         path = folder / name
         make(path, model["script"], model.get("changes", {}))
         if structures.exists():
-            results = evaluate(
-                path, dict(np.load(structures)), model.get("differentiable", True)
-            )
+            results = evaluate(path, dict(np.load(structures)), model.get("differentiable", True))
             np.savez(folder / f"{name}.npz", **results)
 
 

@@ -1,8 +1,8 @@
 """Models of DeePMD-kit against its numpy backend: random ones of several shapes.
 
-`rows()` evaluates both on the same structures and yields how far apart they are; the tests assert on
-it, and a table of all families is printed from it. DeePMD-kit itself runs in another process, see
-deepmd_models.py. Asserts nothing.
+`rows()` evaluates both on the same structures and yields how far apart they are; a table of all
+families is printed from it. DeePMD-kit itself runs in another process, see deepmd_models.py.
+Asserts nothing.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def run(
     tried: dict[str, Atoms] | None = None,
     derived: Iterable[str] = ("compressed", "self-images", "dimer 2"),
 ) -> None:
-    """Let DeePMD-kit write models into a folder, and evaluate them there where there are structures:
+    """Let DeePMD-kit write models into a folder, and evaluate them there if there are structures:
     energies of atoms, and of those `derived` forces on two atoms and virials.
 
     Raises:

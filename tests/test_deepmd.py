@@ -105,7 +105,8 @@ def test_what_cannot_be_a_table(folder):
             tabulated(read_deepmd(folder / name), tolerance)
     d = read_deepmd(folder / "se_e2_a.dp")
     kinked = tuple(
-        tuple(layer._replace(activation="relu") for layer in net) for net in d.descriptors[0].networks
+        tuple(layer._replace(activation="relu") for layer in net)
+        for net in d.descriptors[0].networks
     )
     d = d._replace(descriptors=(d.descriptors[0]._replace(networks=kinked),))
     with pytest.raises(ValueError, match="in slopes with 16384 intervals"):
@@ -125,10 +126,12 @@ def test_keeping_elements_changes_nothing_else(folder, name):
         numbers = np.array([{"Ni": 28, "Al": 13, "H": 1}[e] for e in kept])
         h = functions.node_init(jnp.asarray(numbers))
         h_i = h[jnp.array([0, 1, 0, 1])]
-        sums = jnp.stack([
-            functions.edge(jnp.tile(h_i[k], (6, 1)), h[senders[k]], r_ij[k]).sum(axis=0)
-            for k in range(4)
-        ])
+        sums = jnp.stack(
+            [
+                functions.edge(jnp.tile(h_i[k], (6, 1)), h[senders[k]], r_ij[k]).sum(axis=0)
+                for k in range(4)
+            ]
+        )
         results.append(np.asarray(functions.readout(h_i, sums)))
     assert np.abs(results[0]).max() > 0.1
     np.testing.assert_allclose(*results, rtol=1e-12, atol=1e-14)
@@ -200,7 +203,9 @@ def test_lammps_agrees_and_verifies(runner, converted, tmp_path):
     atoms = Atoms(symbols, positions=positions, cell=cell, pbc=True)
     oracle.run(tmp_path, {path.name: oracle.MODELS[path.name]}, {"lammps": atoms}, ["lammps"])
     expected = np.load(tmp_path / f"{path.name}.npz")
-    assert state.energy == pytest.approx(expected["lammps/energies"].sum(), rel=1e-7 if table else 1e-12)
+    assert state.energy == pytest.approx(
+        expected["lammps/energies"].sum(), rel=1e-7 if table else 1e-12
+    )
     forces, virial = expected["lammps/forces"], expected["lammps/virial"]
     assert np.abs(state.forces[:2] - forces).max() < 1e-6 * np.abs(state.forces).max()
     to_bar = 1.602176634e6  # eV per cubic Angstrom
@@ -292,8 +297,14 @@ BAD = {
     "se_e3": (setting(D, "type", "se_e3"), "found se_e3 (a sum over pairs of neighbours)"),
     "escape": (setting(D, "type", "\x1b[31mred"), "messages (se_e2_a, se_a, se_e2_r"),
     "attention": (setting(D, "attn_layer", 2), "attn_layer: expected none: attention"),
-    "compressed": (setting(D, "compress", {"x": 1}), "compress: expected none: convert the model that"),
-    "dipole": (setting(F, "type", "dipole"), "fitting/type: expected a fitting of one round"),
+    "compressed": (
+        setting(D, "compress", {"x": 1}),
+        "compress: expected none: convert the model that",
+    ),
+    "dipole": (
+        setting(F, "type", "dipole"),
+        "type: expected a fitting of energies (ener), found dipole (no energy)",
+    ),
     "fparam": (setting(F, "numb_fparam", 2), "numb_fparam: expected none: a frame's parameters"),
     "aparam": (setting(F, "numb_aparam", 1), "numb_aparam: expected none"),
     "version": (setting("@version", 3), "@version: expected a number from 1 to 2, found 3"),
@@ -309,24 +320,57 @@ BAD = {
     "cutoff NaN": (setting(D, "rcut", float("nan")), "rcut: expected a finite number, found nan"),
     "sel": (setting(D, "sel", [100, 1.5]), "sel/1: expected a whole number, found 1.5"),
     "no sel": (setting(D, "sel", [0, 0]), "sel: expected 1 to 65536 neighbours, found 0"),
-    "axis": (setting(D, "axis_neuron", 64), "axis_neuron: expected a number from 1 to 32, found 64"),
+    "axis": (
+        setting(D, "axis_neuron", 64),
+        "axis_neuron: expected a number from 1 to 32, found 64",
+    ),
     "side": (setting(D, "type_one_side", 1), "type_one_side: expected true or false, found 1"),
     "one side": (setting(D, "type_one_side", False), "networks: expected 4 entries, found 2"),
-    "excluded": (setting(D, "exclude_types", [[0, 2]]), "exclude_types/0/1: expected a number from 0"),
+    "excluded": (
+        setting(D, "exclude_types", [[0, 2]]),
+        "exclude_types/0/1: expected a number from 0",
+    ),
     "activation": (setting(*NET, "activation_function", "swish"), "an activation function (tanh,"),
     "threshold": (setting(*NET, "activation_function", "silut:x"), "a threshold after the colon"),
-    "no array": (setting(*NET, "@variables", "w", "/variable_9999"), "w: expected an array of numbers"),
+    "no array": (
+        setting(*NET, "@variables", "w", "/variable_9999"),
+        "w: expected an array of numbers",
+    ),
     "no name": (setting(*NET, "@variables", "w", ["\x1b[0m"]), "w: expected an array of numbers"),
-    "gone": (array(*NET, "@variables", "w", lambda a: None), "w: expected an array of numbers, found"),
+    "gone": (
+        array(*NET, "@variables", "w", lambda a: None),
+        "w: expected an array of numbers, found",
+    ),
     "shape": (array(*NET, "@variables", "w", lambda a: a[:, :-1]), "an array of 7, found 8"),
     "rows": (array(*NET, "@variables", "w", lambda a: a.repeat(2, 0)), "array of 1xany, found 2x8"),
-    "NaN": (array(*NET, "@variables", "w", lambda a: a * np.nan), "w: expected finite numbers, found 8"),
-    "text": (array(*NET, "@variables", "w", lambda a: b"x"), "w: expected an array of numbers, found"),
-    "davg": (array(D, "@variables", "davg", lambda a: a[:, 1:]), "davg: expected an array of 2x200x4"),
-    "slots": (array(D, "@variables", "davg", lambda a: a + np.eye(200, 4)), "same numbers for all slots"),
-    "direction": (array(D, "@variables", "davg", lambda a: a + np.eye(4)[1]), "no direction that differs"),
-    "dstd": (array(D, "@variables", "dstd", lambda a: 0 * a), "dstd: expected positive numbers, found 0"),
-    "bias": (array("@variables", "out_bias", lambda a: a[:, :1]), "out_bias: expected an array of 1x2x1"),
+    "NaN": (
+        array(*NET, "@variables", "w", lambda a: a * np.nan),
+        "w: expected finite numbers, found 8",
+    ),
+    "text": (
+        array(*NET, "@variables", "w", lambda a: b"x"),
+        "w: expected an array of numbers, found",
+    ),
+    "davg": (
+        array(D, "@variables", "davg", lambda a: a[:, 1:]),
+        "davg: expected an array of 2x200x4",
+    ),
+    "slots": (
+        array(D, "@variables", "davg", lambda a: a + np.eye(200, 4)),
+        "same numbers for all slots",
+    ),
+    "direction": (
+        array(D, "@variables", "davg", lambda a: a + np.eye(4)[1]),
+        "no direction that differs",
+    ),
+    "dstd": (
+        array(D, "@variables", "dstd", lambda a: 0 * a),
+        "dstd: expected positive numbers, found 0",
+    ),
+    "bias": (
+        array("@variables", "out_bias", lambda a: a[:, :1]),
+        "out_bias: expected an array of 1x2x1",
+    ),
     "width": (
         array(F, "nets", "networks", 1, "layers", 0, "@variables", "w", lambda a: a[1:]),
         "fitting/nets/networks/1/layers/0/@variables/w: expected an array of 128xany, found 127x24",
@@ -335,7 +379,7 @@ BAD = {
         setting(F, "nets", "networks", 1, "layers", 0, "activation_function", "relu"),
         "networks/1: expected a network of the same architecture as the first",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -351,7 +395,9 @@ def test_a_mutilated_file_is_refused(folder, tmp_path, case):
 def test_type_embedding_with_shifts_is_refused(folder, tmp_path):
     change = array(D, "@variables", "davg", lambda a: a + 0.1 * np.eye(4)[0])
     path = changed(folder / "se_atten.dp", tmp_path / "bad.dp", change)
-    with pytest.raises(PotentialFileError, match="davg: expected zeros in a descriptor with type emb"):
+    with pytest.raises(
+        PotentialFileError, match="davg: expected zeros in a descriptor with type emb"
+    ):
         read_deepmd(path)
     change = setting(D, "type_embedding", "use_econf_tebd", True)
     path = changed(folder / "se_atten.dp", path, change)
@@ -392,10 +438,18 @@ def test_a_file_that_is_no_model_is_refused(folder, tmp_path):
         ("a.yaml", "[" * 100_000, "expected YAML"),
         ("a.yaml", "7", "a.yaml: expected a mapping, found 7"),
         ("a.yaml", "model: {type: dos}", "found dos .no energy"),
-        ("a.yaml", yaml.replace("type: standard", "type: !!python/name:os.system"), "expected YAML"),
+        (
+            "a.yaml",
+            yaml.replace("type: standard", "type: !!python/name:os.system"),
+            "expected YAML",
+        ),
         ("a.yaml", yaml.replace("value:", "value: &x [*x, 1]\n#", 1), "expected"),
         ("a.pb", b"", r"`dp convert-backend a.pb a.dp` makes one"),
-        ("a.pth", b"", "found .pth; where DeePMD-kit is installed, `dp convert-backend a.pth a.dp`"),
+        (
+            "a.pth",
+            b"",
+            "found .pth; where DeePMD-kit is installed, `dp convert-backend a.pth a.dp`",
+        ),
         ("a.pt2", b"", "dp convert-backend a.pt2 a.dp"),
         ("a.txt", b"", "expected a name ending in .dp, .yaml, .yml, found .txt"),
     ):

@@ -4,10 +4,10 @@
     e_i = net(D_i) + E0_i                        w(r): 1 up to rcut_smth, 0 from rcut on
 
 G is a network of one number with some hundred outputs, `M_i<` some columns of `M_i`. R is shifted
-and scaled. Sources: L. Zhang et al., Adv. Neural Inf. Process. Syst. 31 (2018); D. Zhang et al., npj
-Comput. Mater. 10, 94 (2024); layout and factors: deepmd-kit's numpy backend. DeePMD-kit takes the
-nearest neighbours up to a number, `sel`, and empty slots of neighbours contribute; a sum takes all
-neighbours, and is the same as long as there are no more than slots. `read_deepmd` is the only
+and scaled. Sources: L. Zhang et al., Adv. Neural Inf. Process. Syst. 31 (2018); D. Zhang et al.,
+npj Comput. Mater. 10, 94 (2024); layout and factors: deepmd-kit's numpy backend. DeePMD-kit takes
+the nearest neighbours up to a number, `sel`, and empty slots of neighbours contribute; a sum takes
+all neighbours, and is the same as long as there are no more than slots. `read_deepmd` is the only
 function that opens a file.
 """
 
@@ -167,10 +167,12 @@ def _networks(networks, which, x):
         first, width = layers[0], layers[0].weight.shape[1]
         weights = np.concatenate([layer.weight for layer in layers], axis=1).T
         products = jnp.asarray(weights, x.dtype) @ x
-        y = chosen([
-            products[k * width : (k + 1) * width] + jnp.asarray(layer.bias, x.dtype)[:, None]
-            for k, layer in enumerate(layers)
-        ])
+        y = chosen(
+            [
+                products[k * width : (k + 1) * width] + jnp.asarray(layer.bias, x.dtype)[:, None]
+                for k, layer in enumerate(layers)
+            ]
+        )
         y = activation(first.activation, y, jnp)
         if first.step is not None:
             y = y * chosen([jnp.asarray(layer.step, x.dtype)[:, None] for layer in layers])
@@ -210,7 +212,7 @@ def _readout(p, counted):
     n = len(p.elements)
 
     def descriptor(d, place, sums, counts):
-        """`[n, width]`, or what takes its place with tables, from sums and numbers of neighbours."""
+        """`[n, width]`, or what takes its place with tables; counts of neighbours by element."""
         parts, dtype = 4 if d.angular else 1, sums.dtype
         # empty slots contribute to the first component
         first = jnp.asarray(np.eye(1, parts).T, dtype)

@@ -1,26 +1,23 @@
-"""What a model of DeePMD-kit holds, and its two formats, `.dp` (HDF5) and `.yaml`.
+"""What a model of DeePMD-kit holds, read from its tree.
 
-Source: deepmd-kit's numpy backend (`deepmd.dpmodel`, version 3.2), which defines both. Every failure
-names the file and the place in it. Other models than sums over neighbours are refused by name.
-Evaluates nothing but the constants that empty slots of neighbours contribute.
+Source: deepmd-kit's numpy backend (`deepmd.dpmodel`, version 3.2), which defines the format. Models
+other than functions of sums over neighbours are refused by name. Evaluates nothing but the
+constants that empty slots of neighbours contribute.
 """
 
-import json
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..model_file.errors import printable
 from . import atomic_numbers
-from .text import MOST_BYTES, PotentialFileError
+from .deepmd_tree import Item, read_tree
 
 #: Larger numbers are mistakes, and would ask for all memory.
 MOST_ELEMENTS, MOST_LAYERS, MOST_NEURONS, MOST_SLOTS, MOST_PARTS = 118, 32, 1 << 14, 1 << 16, 16
-MOST_VALUES = 1 << 26  # of one array
 
 ACTIVATIONS = (
     *("tanh", "relu", "relu6", "gelu", "gelu_tf", "softplus", "sigmoid", "silu", "linear", "none"),
@@ -28,13 +25,10 @@ ACTIVATIONS = (
 _SYNONYMS = {"gelu_tf": "gelu", "none": "linear"}
 _SILUT = ("silut", "custom_silu")  # with a threshold after a colon, or 3
 
-_ENDINGS = (".dp", ".yaml", ".yml")
-# Of other backends, with what they are asked to do; the rest is no model that we know.
-_CONVERTED = (".pb", ".pbtxt", ".pth", ".pt", ".pt2", ".pte", ".pd", ".json", ".hlo", ".jax")
-
 _ANGULAR, _RADIAL, _ATTENTION = ("se_e2_a", "se_a"), ("se_e2_r", "se_r"), ("se_atten", "dpa1")
 _STRIPPED = "se_atten_v2"
 _DESCRIPTORS = (*_ANGULAR, *_RADIAL, *_ATTENTION, _STRIPPED, "hybrid")
+_WANTED = "a descriptor of one round of messages"
 _WHY_NOT = {
     "dpa2": "messages travel more than once",
     "dpa3": "messages travel more than once",
@@ -240,221 +234,12 @@ def read_deepmd(path: str | PathLike) -> DeepPotential:
         does not fit, is not finite, or is not evaluated here.
       ImportError: there is no h5py, or no PyYAML.
     """
-    path = Path(path)
-    ending = path.suffix.lower()
-    if ending in _CONVERTED or path.is_dir():
-        raise PotentialFileError(
-            f"{path}: expected a model of the backend that needs no library ({_ENDINGS[0]}, "
-            f"{_ENDINGS[1]}), found {ending or 'a folder'}; where DeePMD-kit is installed, "
-            f"`dp convert-backend {path.name} {path.stem}.dp` makes one"
-        )
-    if ending not in _ENDINGS:
-        raise PotentialFileError(
-            f"{path}: expected a name ending in {', '.join(_ENDINGS)}, found {ending or 'none'}"
-        )
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise PotentialFileError(f"{path}: expected a model of at most {MOST_BYTES} bytes")
-        tree = _dp_tree(path) if ending == ".dp" else _yaml_tree(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise PotentialFileError(f"{path}: cannot be read: {printable(reason, 200)}") from error
-    return _model(tree["model"])
+    return _model(read_tree(path)["model"])
 
 
-class _Item:
-    """A value in the tree and where it stands. What is not as asked for fails.
-
-    Args:
-      path: of the file, for messages.
-      value: what json or yaml made of it.
-      name: the way to it.
-      array_of: makes an array of what stands for one, or raises `ValueError`.
-    """
-
-    def __init__(self, path, value: Any, name: str, array_of: Callable[[Any], np.ndarray]):
-        self._path, self._value, self._name, self._array_of = path, value, name, array_of
-
-    def fail(self, expected: str, found: object) -> NoReturn:
-        where = f"{self._path}: {self._name}" if self._name else f"{self._path}"
-        text = printable(found if isinstance(found, str) else repr(found), 80)
-        raise PotentialFileError(f"{where}: expected {expected}, found {text}")
-
-    def _below(self, value, key):
-        name = f"{self._name}/{printable(key, 40)}" if self._name else str(key)
-        return _Item(self._path, value, name, self._array_of)
-
-    def __contains__(self, key: str) -> bool:
-        """Is there something of that name, and not nothing?"""
-        return isinstance(self._value, dict) and self._value.get(key) is not None
-
-    def __getitem__(self, key: str) -> "_Item":
-        if not isinstance(self._value, dict):
-            self.fail("a mapping", self._value)
-        if key not in self._value:
-            self.fail(f"an entry {key}", f"only {', '.join(map(str, self._value))}")
-        return self._below(self._value[key], key)
-
-    def items(self, least: int, most: int) -> "list[_Item]":
-        if not isinstance(self._value, list):
-            self.fail("a list", self._value)
-        if not least <= len(self._value) <= most:
-            count = f"{least}" if least == most else f"{least} to {most}"
-            self.fail(f"{count} entries", f"{len(self._value)}")
-        return [self._below(value, k) for k, value in enumerate(self._value)]
-
-    def text(self) -> str:
-        if not isinstance(self._value, str):
-            self.fail("text", self._value)
-        return self._value
-
-    def number(self) -> float:
-        if isinstance(self._value, bool) or not isinstance(self._value, int | float):
-            self.fail("a number", self._value)
-        if not abs(self._value) < 1e300:
-            self.fail("a finite number", self._value)
-        return float(self._value)
-
-    def integer(self, least: int, most: int) -> int:
-        if isinstance(self._value, bool) or not isinstance(self._value, int):
-            self.fail("a whole number", self._value)
-        if not least <= self._value <= most:
-            self.fail(f"a number from {least} to {most}", self._value)
-        return self._value
-
-    def flag(self) -> bool:
-        if not isinstance(self._value, bool):
-            self.fail("true or false", self._value)
-        return self._value
-
-    def missing(self) -> bool:
-        return self._value is None
-
-    def entry(self, key: str, default: Any) -> "_Item":
-        """The entry, or `default` where there is none, as in files of older versions."""
-        return self[key] if key in self else self._below(default, key)
-
-    def version(self, most: int) -> None:
-        """Expect a layout that is known."""
-        self.entry("@version", 1).integer(1, most)
-
-    def nothing(self, key: str, why: str) -> None:
-        """Expect an entry to be missing, null, false, 0 or empty."""
-        if self._value.get(key):
-            self[key].fail(f"none: {why}", self._value[key])
-
-    def refuse(self, known: Sequence[str], what: str) -> str:
-        """Return the text if it is a known one, else say why not."""
-        word = self.text()
-        if word not in known:
-            why = f" ({_WHY_NOT[word]})" if word in _WHY_NOT else ""
-            self.fail(f"{what} of one round of messages ({', '.join(known)})", f"{word}{why}")
-        return word
-
-    def array(self, *shape: int | None) -> np.ndarray:
-        """Return finite numbers, float64; None: any length."""
-        try:
-            array = self._array_of(self._value)
-        except ValueError as error:
-            self.fail("an array of numbers", str(error))
-        wanted = "x".join("any" if n is None else str(n) for n in shape)
-        if len(array.shape) != len(shape) or any(
-            n is not None and n != m for n, m in zip(shape, array.shape, strict=True)
-        ):
-            self.fail(f"an array of {wanted}", "x".join(map(str, array.shape)) or "one number")
-        if not np.all(np.isfinite(array)):
-            self.fail("finite numbers", f"{np.sum(~np.isfinite(array))} others")
-        return array
-
-    def pairs(self, n: int) -> np.ndarray:
-        """Return pairs of elements as a symmetric mask, bool `[n, n]`."""
-        mask = np.zeros((n, n), bool)
-        for pair in self.items(0, n * n * 4):
-            i, j = (item.integer(0, n - 1) for item in pair.items(2, 2))
-            mask[i, j] = mask[j, i] = True
-        return mask
-
-
-def _dp_tree(path) -> _Item:
-    """Open HDF5: a tree in JSON, whose variables are names of datasets."""
-    import h5py
-
-    arrays: dict[str, Any] = {}
-    with h5py.File(path, "r") as file:
-        room = MOST_VALUES
-        for name in file:
-            # a link may lead into any other file
-            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-                continue
-            dataset = file[name]
-            if isinstance(dataset, h5py.Dataset):
-                arrays["/" + name] = found = _dataset(dataset, room)
-                room -= found.size if isinstance(found, np.ndarray) else 0
-        text = file.attrs.get("json")
-    if not isinstance(text, str):
-        raise PotentialFileError(f"{path}: expected HDF5 with an attribute json, found none")
-    try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PotentialFileError(
-            f"{path}: expected JSON in its attribute json, found {printable(error, 120)}"
-        ) from error
-
-    def array_of(value) -> np.ndarray:
-        found = arrays.get(value) if isinstance(value, str) else None
-        if found is None:
-            raise ValueError(f"no dataset {value!r}")
-        if isinstance(found, Exception):
-            raise ValueError(str(found))
-        return found
-
-    return _Item(path, tree, "", array_of)
-
-
-def _dataset(dataset, room: int) -> np.ndarray | Exception:
-    """The numbers, or why there are none: only those that the tree names must be good."""
-    try:
-        if dataset.is_virtual or dataset.external:
-            raise ValueError("numbers in another file")
-        if dataset.dtype.kind not in "fiu":
-            raise ValueError(f"values of type {dataset.dtype}")
-        if dataset.size is None or dataset.size > room:  # a little file can stand for much
-            raise ValueError(f"{dataset.shape}, more than any model has")
-        return np.array(dataset[()], float)
-    except (OSError, ValueError) as error:
-        return error
-
-
-def _yaml_tree(path) -> _Item:
-    """Read YAML: a tree whose variables are mappings with `dtype` and `value`."""
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # many times faster, where it is built
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8", errors="replace"), loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else f"{path}"
-        problem = printable(getattr(error, "problem", None) or error, 120)
-        raise PotentialFileError(f"{where}: expected YAML, found {problem}") from error
-    except (ValueError, RecursionError) as error:
-        found = printable(error, 120)
-        raise PotentialFileError(f"{path}: expected YAML, found {found}") from error
-
-    def array_of(value) -> np.ndarray:
-        if not isinstance(value, dict) or not isinstance(value.get("value"), list | int | float):
-            raise ValueError("no value of one")
-        array = np.array(value["value"])  # ragged lists are a ValueError
-        if array.size and array.dtype.kind not in "fiu":
-            raise ValueError(f"values of type {array.dtype}")
-        return array.astype(float)
-
-    return _Item(path, tree, "", array_of)
-
-
-def _model(model: _Item) -> DeepPotential:
+def _model(model: Item) -> DeepPotential:
     """Read the model; `standard` is a descriptor with a fitting."""
-    model["type"].refuse(("standard",), "a model")
+    model["type"].choice(("standard",), "a model of one round of messages", _WHY_NOT)
     model.version(2)
     symbols = model["type_map"].items(1, MOST_ELEMENTS)
     elements = tuple(symbol.text() for symbol in symbols)
@@ -480,9 +265,9 @@ def _model(model: _Item) -> DeepPotential:
     )
 
 
-def _fitting(fitting: _Item, n: int, width: int):
+def _fitting(fitting: Item, n: int, width: int):
     """Read networks, and energies to add, `[n]`. Which elements have no energy the model says."""
-    fitting["type"].refuse(("ener",), "a fitting")
+    fitting["type"].choice(("ener",), "a fitting of energies", _WHY_NOT)
     fitting.version(4)
     for key, why in (
         ("numb_fparam", "a frame's parameters are no sum over neighbours"),
@@ -506,16 +291,16 @@ def _fitting(fitting: _Item, n: int, width: int):
     return fittings, energies
 
 
-def _parts(descriptor: _Item) -> list[_Item]:
+def _parts(descriptor: Item) -> list[Item]:
     """The descriptors that are joined to one."""
-    if descriptor["type"].refuse(_DESCRIPTORS, "a descriptor") != "hybrid":
+    if descriptor["type"].choice(_DESCRIPTORS, _WANTED, _WHY_NOT) != "hybrid":
         return [descriptor]
     descriptor.version(1)
     items = descriptor["list"].items(1, MOST_PARTS)
     return [part for item in items for part in _parts(item)]
 
 
-def _descriptor(item: _Item, n: int, apart: np.ndarray) -> Descriptor:
+def _descriptor(item: Item, n: int, apart: np.ndarray) -> Descriptor:
     """Read a descriptor; pairs that are `apart`, bool `[n, n]`, leave their slots empty."""
     kind = item["type"].text()
     angular, attention = kind not in _RADIAL, kind in (*_ATTENTION, _STRIPPED)
@@ -547,13 +332,15 @@ def _descriptor(item: _Item, n: int, apart: np.ndarray) -> Descriptor:
     networks, network, inputs, factors, appended = (_embedded if attention else _one_each)(item, n)
     columns = networks[0][-1].weight.shape[1]
     offset = -shift[..., 0] / scale[..., 0]
-    slot = np.array([
+    slot = np.array(
         [
-            evaluate(networks[network[i, j]], np.array([offset[i, j], *inputs[i, j]]))
-            for j in range(n)
+            [
+                evaluate(networks[network[i, j]], np.array([offset[i, j], *inputs[i, j]]))
+                for j in range(n)
+            ]
+            for i in range(n)
         ]
-        for i in range(n)
-    ])
+    )
     if angular:
         slot = offset[..., None] * slot
     empty = np.zeros((n, columns)) if attention else np.einsum("t,ntm->nm", sel, slot)
@@ -582,8 +369,7 @@ def _descriptor(item: _Item, n: int, apart: np.ndarray) -> Descriptor:
     )
 
 
-
-def _statistics(item: _Item, n: int, total: int, components: int, sel):
+def _statistics(item: Item, n: int, total: int, components: int, sel):
     """Read means and deviations of slots, `[n, n, components]`, which must be those of elements."""
     found = []
     for key in ("davg", "dstd"):
@@ -591,7 +377,7 @@ def _statistics(item: _Item, n: int, total: int, components: int, sel):
         values = where.array(n, total, components)
         starts = np.cumsum([0, *sel])
         of_pairs = np.full((n, n, components), float(key == "dstd"))
-        for k, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
+        for k, (start, end) in enumerate(itertools.pairwise(starts)):
             if end > start:
                 of_pairs[:, slice(None) if len(sel) == 1 else k] = (
                     values[:, None, start] if len(sel) == 1 else values[:, start]
@@ -607,7 +393,7 @@ def _statistics(item: _Item, n: int, total: int, components: int, sel):
     return found
 
 
-def _one_each(item: _Item, n: int):
+def _one_each(item: Item, n: int):
     """Networks of senders, or of pairs, the receiver running fastest."""
     one_side = item["type_one_side"].flag()
     count = n if one_side else n * n
@@ -616,7 +402,7 @@ def _one_each(item: _Item, n: int):
     return networks, j if one_side else i + n * j, np.zeros((n, n, 0)), None, np.zeros((n, 0))
 
 
-def _embedded(item: _Item, n: int):
+def _embedded(item: Item, n: int):
     """One network, which sees the elements' embeddings, or is multiplied by a network of them."""
     embedding = item["type_embedding"]
     embedding.version(2)
@@ -628,7 +414,7 @@ def _embedded(item: _Item, n: int):
     if not item.entry("type_one_side", False).flag():
         pairs = np.concatenate([pairs, vectors[i]], axis=-1)
     stripped = item["type"].text() == _STRIPPED or (
-        item.entry("tebd_input_mode", "concat").refuse(("concat", "strip"), "a way") == "strip"
+        item.entry("tebd_input_mode", "concat").choice(("concat", "strip"), "a way") == "strip"
     )
     appended = vectors if item.entry("concat_output_tebd", True).flag() else np.zeros((n, 0))
     width = 1 if stripped else 1 + pairs.shape[-1]
@@ -642,7 +428,7 @@ def _embedded(item: _Item, n: int):
     return networks, network, np.zeros((n, n, 0)), factors, appended
 
 
-def _networks(item: _Item, count: int, width: int, last: int | None) -> tuple[Network, ...]:
+def _networks(item: Item, count: int, width: int, last: int | None) -> tuple[Network, ...]:
     """Read networks of one architecture."""
     items = item["networks"].items(count, count)
     networks = tuple(_network(net, width, last) for net in items)
@@ -656,7 +442,7 @@ def _architecture(network: Network) -> list[tuple]:
     return [(n.weight.shape, n.step is None, n.activation, n.residual) for n in network]
 
 
-def _network(item: _Item, width: int, last: int | None) -> Network:
+def _network(item: Item, width: int, last: int | None) -> Network:
     """Read a network of `width` inputs and `last` outputs, None: any number."""
     layers = []
     for entry in item["layers"].items(1, MOST_LAYERS):
@@ -684,10 +470,10 @@ def _network(item: _Item, width: int, last: int | None) -> Network:
     return tuple(layers)
 
 
-def _activation(item: _Item) -> str:
+def _activation(item: Item) -> str:
     """Read the name of an activation function."""
     name = item.text().lower()
-    word, colon, threshold = name.partition(":")
+    word, _, threshold = name.partition(":")
     if word in _SILUT:
         try:
             if not abs(float(threshold or 3)) < 1e3:

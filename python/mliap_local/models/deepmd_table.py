@@ -1,12 +1,12 @@
 """Embedding networks of DeePMD-kit's models as tables, which cost a tenth.
 
-An embedding network is a smooth function of one number: its hundred outputs are combinations of some
-twenty functions, to rounding almost, and those are splines of fifth degree on a uniform grid. So
+An embedding network is a smooth function of one number: its hundred outputs are combinations of
+some twenty functions, almost to rounding, and those are splines of fifth degree on a uniform grid:
 
     G_c(x) = sum_q phi_q(x) U_qc        sum_j R_ij G_c(x_ij) = sum_q (sum_j R_ij phi_q(x_ij)) U_qc
 
-and U, behind the sum, is multiplied into the first layer of the fitting networks. How far values and
-slopes are from the network's is measured between the nodes. Opens no file.
+and U, behind the sum, is multiplied into the first layer of the fitting networks. How far values
+and slopes are from the network's is measured between the nodes. Opens no file.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,9 @@ def tabulated(potential: DeepPotential, tolerance: float) -> tuple[DeepPotential
     if not 0 < tolerance < 1:
         raise ValueError(f"expected a tolerance between 0 and 1, got {tolerance:g}")
     if any(d.inputs.shape[2] or d.factors is not None for d in potential.descriptors):
-        raise ValueError("expected only se_e2_a and se_e2_r, found a descriptor with embedded types")
+        raise ValueError(
+            "expected only se_e2_a and se_e2_r, found a descriptor with embedded types"
+        )
     if any(fitting[0].residual for fitting in potential.fittings):
         raise ValueError("expected a fitting that is not as wide as the descriptor")
     made = [_table(d, tolerance) for d in potential.descriptors]
@@ -76,7 +78,7 @@ def _table(d: Descriptor, tolerance: float) -> tuple[Table, np.ndarray]:
         if intervals == _MOST_INTERVALS:
             raise ValueError(
                 f"expected networks that a table has to {tolerance:g}, found errors of "
-                f"{errors[0]:.1g} in values and {errors[1]:.1g} in slopes with {intervals} intervals"
+                f"{errors[0]:.1g} in values, {errors[1]:.1g} in slopes with {intervals} intervals"
             )
         intervals *= 2
         table = _spline(networks, basis, start, end, intervals)
@@ -125,9 +127,9 @@ def _spline(networks, basis, start, end, intervals) -> Table:
     inverse = np.linalg.inv(np.array(rows))
     coefficients = []
     for derivatives, u in zip(networks, basis, strict=True):
-        data = np.stack([
-            f @ u.T * step**k for k, f in enumerate(derivatives(nodes))
-        ])  # -> [3, nodes, r]
+        data = np.stack(
+            [f @ u.T * step**k for k, f in enumerate(derivatives(nodes))]
+        )  # -> [3, nodes, r]
         both = np.concatenate([data[:, :-1], data[:, 1:]])  # -> [6, intervals, r]
         coefficients.append(np.einsum("pk,kir->ipr", inverse, both))
     return Table(start, float(step), np.stack(coefficients), basis)
@@ -141,9 +143,7 @@ def _errors(networks, table: Table, intervals, scales) -> np.ndarray:
     x = table.start + table.step * (np.arange(intervals)[:, None] + u).ravel()
     errors = np.zeros(2)
     for derivatives, c, basis in zip(networks, table.coefficients, table.basis, strict=True):
-        for k, (weights, right) in enumerate(
-            zip((powers, slopes), derivatives(x), strict=False)
-        ):
+        for k, (weights, right) in enumerate(zip((powers, slopes), derivatives(x), strict=False)):
             found = np.einsum("up,ipr->iur", weights, c).reshape(len(x), -1) @ basis
             errors[k] = max(errors[k], np.abs(found - right).max() / scales[k])
     return errors
