@@ -86,7 +86,7 @@ def test_single_precision(folder, name):
 def test_tables(folder, name):
     path = folder / name
     exact = read_deepmd(path)
-    for tolerance in (1e-4, 1e-8):
+    for tolerance in (1e-4, 1e-8) if name == "se_e2_a.dp" else (1e-8,):
         tables, values, slopes = tabulated(exact, tolerance)
         assert 0 < values <= tolerance and 0 < slopes <= tolerance
         # atoms closer than half an Angstrom are none of its business
