@@ -71,6 +71,10 @@ def _table(d: Descriptor, tolerance: float) -> tuple[Table, np.ndarray]:
             for parts, u in zip(sampled, basis, strict=True)
             for part, scale in zip(parts, scales, strict=True)
         ]
+        # of pairs that are excluded, empty slots are at another place than any neighbour
+        seen = np.einsum("ijm,ijqm->ijq", d.slot, basis[d.network])
+        seen = np.einsum("ijq,ijqm->ijm", seen, basis[d.network])
+        off.append(np.abs(d.slot - seen).max() / scales[0])
         if max(off) < tolerance / 4:
             break
     intervals, errors = 32, np.array([np.inf, np.inf])
