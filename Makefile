@@ -14,6 +14,11 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 SOURCES := $(wildcard cpp_bridge/*.* cpp_bridge/*/*) CMakeLists.txt pyproject.toml \
   $(shell find python -name '*.py')
 
+# What tests compare models of DeePMD-kit with: its numpy backend, in a folder of its own, for where it
+# can be imported LAMMPS loads its plugin too. Without what that backend can do without.
+DEEPMD := deepmd-kit==3.2.0 dargs==0.5.1 wcmatch==12.0.1 bracex==3.2.3 einops==0.8.2 \
+  array-api-compat==1.16.0 lmdb==3.0.0 msgpack==1.2.4
+
 .PHONY: demo test lint venv clean
 
 venv: $(VENV)/installed
@@ -28,6 +33,12 @@ $(VENV)/installed: $(VENV)/bin/python $(SOURCES)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check ".[test]"
 	touch $@
 
+$(VENV)/deepmd/installed: Makefile | $(VENV)/bin/python
+	rm -rf $(VENV)/deepmd
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --target $(VENV)/deepmd $(DEEPMD)
+	touch $@
+
 $(VENV)/linted: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check ".[dev]"
 	touch $@
@@ -35,7 +46,7 @@ $(VENV)/linted: $(VENV)/installed
 demo: $(VENV)/installed
 	$(VENV)/bin/python lammps_examples/demo.py
 
-test: $(VENV)/installed
+test: $(VENV)/installed $(VENV)/deepmd/installed
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/linted

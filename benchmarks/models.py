@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -45,6 +46,7 @@ class Potential(NamedTuple):
     types: int = 1
 
 
+DEEPMD = "%/deepmd_usual.dp"  # made here, with the weights that a training begins with
 # with the ZBL of their input files: without it inserted atoms fall into others
 SNAP = """pair_style hybrid/overlay zbl 4 4.8 snap
 pair_coeff * * zbl {2} {2}
@@ -93,6 +95,10 @@ POTENTIALS = {
         "55.85 52.00 58.69",
         oracle="calorine",
         types=3,
+    ),
+    "deepmd Cu-Ni": Potential(f"deepmd {DEEPMD}", "Cu Ni", "fcc 3.6", 8, "63.55 58.69", types=2),
+    "deepmd Cu-Ni, tabulated": Potential(
+        f"deepmd {DEEPMD} --tabulate 1e-8", "Cu Ni", "fcc 3.6", 8, "63.55 58.69", types=2
     ),
     "ace Cu": Potential(
         "ace @/Cu-PBE-core-rep.ace", "Cu", "fcc 3.62", 8, "63.55", oracle="python-ace"
@@ -166,7 +172,7 @@ class Variant:
 
     def step(self) -> float:
         """Seconds a step of molecular dynamics."""
-        self.lmp.commands_string("fix md all nve\nvelocity all create 600 4\ntimestep 0.0005")
+        self.lmp.commands_string("fix md all nve\nvelocity all create 600 4 loop geom\ntimestep 0.0005")
         loop = self._booked(f"run {self.steps}", r"^Loop time of (\S+)")
         self.lmp.command("unfix md")
         return loop / self.steps
@@ -239,11 +245,28 @@ def measure(potential: Potential, rounds: int, folder: Path, data: Path) -> dict
     return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
 
 
-def ratios(row: dict[str, float], oracle: str) -> dict[str, float]:
+def make_deepmd(path: Path) -> None:
+    """Write a model of DeePMD-kit of the size that is usual, unless it is there."""
+    if path.exists():
+        return
+    sys.path.insert(0, str(HERE.parent / "tests"))
+    from oracle_deepmd import run, script
+
+    descriptor = {"rcut_smth": 2.0, "rcut": 6.0, "neuron": [25, 50, 100], "axis_neuron": 16}
+    usual = script([descriptor], "Cu Ni", neuron=[240, 240, 240])
+    path.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        run(Path(folder), {path.name: {"script": usual}})
+        shutil.copy(Path(folder) / path.name, path)
+
+
+def ratios(row: dict[str, float], oracle: str | None) -> dict[str, float]:
     """What the numbers are asked for: ours ÷ theirs for a step, the others ÷ ours for a trial."""
     found = {}
     for precision in ("64bit", "32bit"):
-        found[f"step, {precision} ÷ {oracle}"] = row[f"{precision}, step"] / row[f"{oracle}, step"]
+        if oracle:
+            step = row[f"{precision}, step"]
+            found[f"step, {precision} ÷ {oracle}"] = step / row[f"{oracle}, step"]
         other = "native" if "native, trial" in row else "64bit cache no"
         found[f"trial, {other} ÷ {precision}"] = row[f"{other}, trial"] / row[f"{precision}, trial"]
     found["trial, 64bit cache no ÷ 64bit"] = row["64bit cache no, trial"] / row["64bit, trial"]
@@ -266,10 +289,15 @@ def main() -> None:
             from nep89 import fetch
 
             fetch(arguments.data)
+        if DEEPMD in potential.convert:
+            make_deepmd(Path(DEEPMD.replace("%", str(arguments.data))))
         print(name, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             row = measure(potential, arguments.rounds, Path(folder), arguments.data)
-        table[name] = {"ms": row, "ratios": ratios(row, potential.oracle or "native")}
+        table[name] = {
+            "ms": row,
+            "ratios": ratios(row, potential.oracle or ("native" if potential.native else None)),
+        }
         for kind, values in table[name].items():
             for what, value in values.items():
                 print(f"  {kind:<7}{what:<36}{value:10.3f}")

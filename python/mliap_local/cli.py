@@ -121,6 +121,8 @@ def _convert(options, family):
         f"wrote {options.output}: {' '.join(made.elements)}, cutoff {made.cutoff:g}, "
         f"units {made.units}" + (f"; {jumps} ({made.jump})" if jumps else "")
     )
+    if made.note:
+        print(f"note: {made.note}")
     return 0
 
 

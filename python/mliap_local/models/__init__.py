@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 FAMILIES = {
     "ace": "atomic cluster expansions of pacemaker (.yace, .ace) and ACEsuit (.npz)",
     "adp": "angular-dependent potentials: embedded atoms with dipoles and quadrupoles",
+    "deepmd": "models of DeePMD-kit: se_e2_a, se_e2_r, se_atten without attention, hybrids",
     "eam": "embedded-atom tables: eam/alloy, eam/fs, eam/he, and eam (several files at once)",
     "lj": "Lennard-Jones 12-6, one element",
     "nep": "neuroevolution potentials, NEP3 to NEP5, in the format of GPUMD",
@@ -67,6 +68,7 @@ class Converted(NamedTuple):
     masses: Mapping[str, float] | None = None  #: by symbol, where the format knows them
     #: Why energy or force may jump at the cutoff, told where they do.
     jump: str = "as the file has it"
+    note: str = ""  #: where the model is not quite what its own code makes of it
 
 
 def atomic_numbers(symbols: Iterable[str]) -> tuple[int, ...]:
