@@ -172,7 +172,8 @@ class Variant:
 
     def step(self) -> float:
         """Seconds a step of molecular dynamics."""
-        self.lmp.commands_string("fix md all nve\nvelocity all create 600 4 loop geom\ntimestep 0.0005")
+        self.lmp.commands_string("fix md all nve\nvelocity all create 600 4 loop geom")
+        self.lmp.command("timestep 0.0005")
         loop = self._booked(f"run {self.steps}", r"^Loop time of (\S+)")
         self.lmp.command("unfix md")
         return loop / self.steps

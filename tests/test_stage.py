@@ -266,8 +266,8 @@ def test_widom(runner, model, tmp_path):
 
 @pytest.mark.parametrize("energy", [-2.0, -3.5])
 def test_trials_ahead_do_not_change_the_walk(runner, model, tmp_path, energy):
-    """Also where hardly any is accepted, so that differences are evaluated ahead, and verified again
-    when it is their turn."""
+    """Also where hardly any is accepted, so that differences are evaluated ahead, and verified
+    again when it is their turn."""
     lines = f"fix g gas gcmc 1 60 20 2 4712 600 {energy} 1.5"
     walks = {"stock": walk(runner, tmp_path, nickel(), native(), GROUPS, lines, steps=12)}
     for ahead in (1, 4, 32):
