@@ -36,9 +36,9 @@ def main() -> None:
         keywords = {"all": True} if arguments.all and "all" in _arguments(module.rows) else {}
         if arguments.files:
             keywords["files"] = arguments.files
-        table[family] = []
+        rows = table[f"{family}, files" if arguments.files else family] = []
         for potential, oracle, *differences in module.rows(**keywords):
-            table[family].append([potential, oracle, *differences])
+            rows.append([potential, oracle, *differences])
             shown = " | ".join("-" if d is None else f"{d:.0e}" for d in differences)
             print(f"| {family} | {potential} | {oracle} | {shown} |", flush=True)
         path.write_text(json.dumps(table, indent=1))

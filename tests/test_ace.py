@@ -3,7 +3,6 @@ readers against files that are wrong."""
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -308,11 +307,9 @@ def test_a_mutilated_file_is_refused(tmp_path, ending, case):
     path.write_text(text)
     assert convert(path).elements == ("Cu",)
     path.write_text(text.replace(old, new, 1) if old else new)
-    start = time.process_time()
     with pytest.raises(PotentialFileError) as caught:
         convert(path)
     assert str(path) in str(caught.value) and message in str(caught.value)
-    assert time.process_time() - start < 5  # a second, and room for a busy machine
 
 
 ARRAYS = {
