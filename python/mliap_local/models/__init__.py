@@ -15,6 +15,7 @@ FAMILIES = {
     "adp": "angular-dependent potentials: embedded atoms with dipoles and quadrupoles",
     "eam": "embedded-atom tables: eam/alloy, eam/fs, eam/he, and eam (several files at once)",
     "lj": "Lennard-Jones 12-6, one element",
+    "mtp": "moment tensor potentials of mlip-2 and mlip-3 (.mtp, .almtp)",
     "nep": "neuroevolution potentials, NEP3 to NEP5, in the format of GPUMD",
     "snap": "SNAP, linear and quadratic, several elements, with ZBL",
     "sw": "Stillinger-Weber, one or more elements",
