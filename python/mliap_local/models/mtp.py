@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import Converted, ModelFunctions, atomic_numbers
+from . import ELEMENT_SYMBOLS, Converted, ModelFunctions, atomic_numbers
 from .places import combined, embedding, kept, place_of
 from .text import Lines, find_potential, read_text
 
@@ -123,10 +123,10 @@ def read_mtp(path: str | PathLike, elements: Sequence[str]) -> MtpPotential:
         file.fail(f"{len(elements)} species, for {' '.join(elements)}; name one element for each")
     least, cutoff = file.number("min"), file.number("max")
     if not 0 <= least < cutoff <= 100:
-        file.fail(f"min < max <= 100, with min {least:g},")
+        file.fail(f"min < max <= 100, with min {least:g}")
+    n_radial, n_moments = file.integer("radial_funcs_count"), file.integer("alpha_moments_count")
     basic = file.integers("alpha_index_basic", "alpha_index_basic_count", 4)
     powers = basic[:, 1:].sum(axis=1)
-    n_radial, n_moments = file.integer("radial_funcs_count"), file.integer("alpha_moments_count")
     file.each(basic[:, 0] < n_radial, f"radial functions below {n_radial}", basic)
     file.each(powers <= _MOST_POWER, f"powers that sum up to at most {_MOST_POWER}", basic)
     file.each(len(basic) <= n_moments, f"at most {n_moments} moments", basic)
@@ -169,6 +169,7 @@ class _Entries:
                 self.blocks.append([(lines.number, text)])
             else:
                 self._key(text)
+        self._last = lines.number
 
     def _key(self, text):
         key, equals, value = (part.strip() for part in text.partition("="))
@@ -193,10 +194,9 @@ class _Entries:
             self.lines.number, value = self._found[key]
             return value
         if default is None:
-            untrained = key in _TRAINED
-            expected = f"{key} of a trained potential: train it first" if untrained else key
-            self.lines.end()
-            self.lines.fail(expected, "the end of the file")
+            trained = " of a trained potential: train it first" if key in _TRAINED else ""
+            self.lines.number = self._last
+            self.lines.fail(key + trained, "the end of the file")
         return default
 
     def number(self, key, default=None) -> float:
@@ -262,7 +262,7 @@ def _read_radial(file, elements, numbers, shape):
     """Read the coefficients of radial functions, `[n, n, mu, k]`."""
     file.word("radial_coeffs")
     n = len(elements)
-    names = [block[0][1].partition("-")[2] for block in file.blocks[:n]]
+    names = [block[0][1].partition("-")[0] for block in file.blocks[::n]]
     pairs = [f"{one}-{other}" for one in names for other in names]
     rows = []
     for pair, ((line, found), *block) in zip(pairs, file.blocks, strict=False):
@@ -272,13 +272,14 @@ def _read_radial(file, elements, numbers, shape):
         if len(block) != shape[0]:
             file.fail(f"radial_funcs_count = {shape[0]} rows, not {len(block)}, after")
         rows += [file.row(*row, shape[1]) for row in block]
-    if len(file.blocks) != n * n:
+    if len(file.blocks) != n * n or len(set(names)) != n:
         file.lines.fail(f"coefficients of {n * n} pairs", f"{len(file.blocks)} pairs")
     named = [int(name) for name in names]
     if sorted(named) == sorted(numbers) and named != list(numbers):
         # mlip-3 writes the types of its training set, often atomic numbers
         file.word("radial_coeffs")
-        file.lines.fail(f"elements in the file's order, {named}", " ".join(elements))
+        order = " ".join(ELEMENT_SYMBOLS[number] for number in named)
+        file.lines.fail(f"elements in the file's order, {order}", " ".join(elements))
     return np.array(rows).reshape(n, n, *shape)
 
 
@@ -354,7 +355,7 @@ def _edge(p, blocks):
         along = sum(df[mu] * jnp.sum(g * powers[d], axis=0) for (mu, d), g in given.items())
         x, y, z = unit
         across = [jnp.zeros_like(r)] * 3
-        of_powers = jnp.zeros((_count(highest), len(r)), r.dtype)
+        of_powers = jnp.zeros_like(powers[-1])
         for degree in range(highest, 0, -1):
             of_powers = of_powers + sum(f[mu] * g for (mu, d), g in given.items() if d == degree)
             of_powers = jax.lax.optimization_barrier(of_powers)
@@ -438,7 +439,8 @@ class _Plan(NamedTuple):
 def _plan(p, blocks):
     """Number the moments by the depth of their products, leave out what is never used, and add
     moments that are no factors to the energy at once."""
-    columns = {(mu, *m): k for k, (mu, m) in enumerate((mu, m) for mu, d in blocks for m in _monomials(d))}
+    rows = [(mu, *powers) for mu, degree in blocks for powers in _monomials(degree)]
+    columns = {row: k for k, row in enumerate(rows)}
     width = len(columns)
     times = [(a, b, float(factor), c) for a, b, factor, c in p.times.tolist()]
     wanted = {int(k) for k in np.flatnonzero(p.moments)}
