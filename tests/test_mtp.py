@@ -106,13 +106,13 @@ def test_no_neighbour_and_foreign_elements_make_nothing(tmp_path):
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory) -> tuple[Path, str]:
-    """A file with the state of a selection, and its model file."""
+    """A file, and the model file of the same with the state of a selection."""
     folder = tmp_path_factory.mktemp("mtp")
-    path, model = write_random(folder / "NiH.almtp", NICKEL, 3), str(folder / "NiH.zip")
+    path, model = write_random(folder / "NiH.mtp", NICKEL, 3), str(folder / "NiH.zip")
     matrix = np.random.default_rng(0).normal(size=(40, 40)).tobytes()
     state = b"\n#MVS_v1.1\nenergy_weight 1.0\nweight_scaling 2\n#" + matrix + b"\n#\nBEGIN_CFG\n"
-    path.write_bytes(path.read_bytes() + state)
-    assert main(["convert", "mtp", str(path), "Ni", "H", "-o", model]) == 0
+    (folder / "NiH.almtp").write_bytes(path.read_bytes() + state)
+    assert main(["convert", "mtp", str(folder / "NiH.almtp"), "Ni", "H", "-o", model]) == 0
     return path, model
 
 
