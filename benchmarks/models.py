@@ -271,7 +271,7 @@ def main() -> None:
             from oracle_mtp import Header, write_random
 
             arguments.data.mkdir(exist_ok=True)
-            header = Header(16, "Cu", (1.5, 5.0, 8), 0.01)
+            header = Header(16, "Cu", (1.5, 5.0, 8), 0.01, bound=True)
             write_random(arguments.data / "level16.mtp", header)
         print(name, flush=True)
         with tempfile.TemporaryDirectory() as folder:

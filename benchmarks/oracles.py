@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
-FAMILIES = ("eam", "adp", "sw", "snap", "nep", "ace")
+FAMILIES = ("eam", "adp", "sw", "snap", "nep", "mtp", "ace")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""MTP against motep, whose reader and C code are its own: random potentials, or files of the caller.
+"""MTP against motep, which has its own reader and C code: random potentials, or the caller's files.
 
 The moments of a level and their contractions are those that motep found; `tables` writes them out
 as the products that an .mtp file has. `rows()` evaluates both codes on the same structures and
@@ -41,6 +41,7 @@ class Header(NamedTuple):
     radial: tuple[float, float, int] = (0.7, 5.0, 7)  # from where to where, and how many
     scaling: float = 0.02
     new: bool = False  # the newer names of these
+    bound: bool = False  # copper as a crystal that trials at -3 eV leave as it is
 
 
 RANDOM = {
@@ -115,6 +116,10 @@ def write_random(path: Path, header: Header, seed: int = 1) -> Path:
         alpha_moment_mapping=np.array(mapping),
     )
     data.initialize(np.random.default_rng(seed))
+    if header.bound:  # atoms repel, and would each lose more by leaving
+        data.radial_coeffs[..., 0, 0] = 1  # type: ignore
+        data.moment_coeffs = np.array([5, *(0.02 * data.moment_coeffs[1:])])  # type: ignore
+        data.species_coeffs = np.array([-13.0])
     write_mtp(path, data, legacy=True)
     if header.new:
         text = path.read_text()

@@ -252,16 +252,31 @@ BAD = {
     "untrained": (untrained, "expected radial_coeffs of a trained potential: train it first"),
     "no energies": (without("moment_coeffs"), "expected moment_coeffs of a trained potential"),
     "no size": (without("radial_basis_size"), ":32: expected size, found 'the end of the file'"),
-    "basic": (part("alpha_index_basic", "{0, 1, 0, 0}, ", ""), "alpha_index_basic_count = 11 times"),
-    "basic 5": (part("alpha_index_basic", "1, 0, 0", "1, 0, 0, 0"), ":27: expected alpha_index_bas"),
+    "basic": (
+        part("alpha_index_basic", "{0, 1, 0, 0}, ", ""),
+        "alpha_index_basic_count = 11 times",
+    ),
+    "basic 5": (
+        part("alpha_index_basic", "1, 0, 0", "1, 0, 0, 0"),
+        ":27: expected alpha_index_bas",
+    ),
     "power": (part("alpha_index_basic", "{0, 1", "{0, 99"), "powers that sum up to at most 20"),
     "negative": (part("alpha_index_basic", "{0, 1", "{0, -1"), "from 0 to 1000000000, found '-1'"),
     "moments": (key("alpha_moments_count", 17), ":29: expected moments from 11 on made of, found"),
     "few moments": (key("alpha_moments_count", 3), ":27: expected at most 3 moments"),
     "factor": (part("alpha_index_times", "{0, 0,", "{0, 99,"), ":29: expected factors below 18"),
-    "cycle": (part("alpha_index_times", "{0, 0,", "{0, 17,"), ":29: expected factors that were made"),
-    "overwritten": (part("alpha_index_times", "11}", "0}"), ":29: expected moments from 11 on made"),
-    "mapping": (part("alpha_moment_mapping", "{0, ", "{99, "), ":31: expected moments that the file"),
+    "cycle": (
+        part("alpha_index_times", "{0, 0,", "{0, 17,"),
+        ":29: expected factors that were made",
+    ),
+    "overwritten": (
+        part("alpha_index_times", "11}", "0}"),
+        ":29: expected moments from 11 on made",
+    ),
+    "mapping": (
+        part("alpha_moment_mapping", "{0, ", "{99, "),
+        ":31: expected moments that the file",
+    ),
     "scalars": (key("alpha_scalar_moments", 8), ":31: expected alpha_scalar_moments = 8 times 1"),
     "species": (key("species_coeffs", "{1, 2, 3}"), ":32: expected 2 numbers of species_coeffs"),
     "cut off": (lambda lines: lines.append(lines.pop()[:60]), ":33: expected a list in braces"),
@@ -286,7 +301,7 @@ def test_bad_file_is_refused(tmp_path, case):
 
 
 def test_spelling_and_order_are_no_matter(tmp_path):
-    """Keys of mlip-3, its scaling within the basis, and radial_funcs_count after the coefficients."""
+    """Newer keys, a scaling within the basis, and radial_funcs_count after the coefficients."""
     path = write_random(tmp_path / "a.mtp", NICKEL)
     before = read_mtp(path, ("Ni", "H"))
     for names in (("min", "max", "size"), ("min_val", "max_val", "basis_size")):

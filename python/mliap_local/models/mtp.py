@@ -12,9 +12,10 @@ MLMTPR::Load of mlip-3. `read_mtp` is the only function that opens a file; `mtp`
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -156,7 +157,8 @@ class _Entries:
     wrong with it is told with its line."""
 
     def __init__(self, lines: Lines):
-        self.lines, self._found = lines, {}
+        self.lines = lines
+        self._found: dict[str, tuple[int, str]] = {}
         #: Of radial_coeffs: line and text of `0-0`, then of its rows.
         self.blocks: list[list[tuple[int, str]]] = []
         if lines.words("`MTP`") != ["MTP"]:
@@ -175,7 +177,9 @@ class _Entries:
         key, equals, value = (part.strip() for part in text.partition("="))
         key = _NAMES.get(key, key)
         if key.startswith("magnetic") or key in ("min_mag", "max_mag", "mag_basis_size"):
-            self.lines.fail("a potential without magnetic moments, which LAMMPS does not pass", text)
+            self.lines.fail(
+                "a potential without magnetic moments, which LAMMPS does not pass", text
+            )
         if key == "scaling" and "radial_basis_type" in self._found:
             key = "scaling of the basis"
         known = (*_WORDS, *_NUMBERS, "scaling of the basis", *_MOST, *_LISTS)
@@ -189,7 +193,7 @@ class _Entries:
         """Raise an error for the line that was asked for last."""
         self.lines.fail(expected, self.lines.text.strip())
 
-    def word(self, key, default=None) -> str:
+    def word(self, key, default: str | None = None) -> str:
         if key in self._found:
             self.lines.number, value = self._found[key]
             return value
@@ -306,7 +310,9 @@ def mtp(potential: MtpPotential) -> ModelFunctions:
 def _monomials(degree):
     """Powers (a, b, c) of a degree. Those with a > 0 come first: x times all of the degree below;
     then y times the last `degree` of them, which have no x; then z times the last."""
-    return [(a, b, degree - a - b) for a in range(degree, -1, -1) for b in range(degree - a, -1, -1)]
+    return [
+        (a, b, degree - a - b) for a in range(degree, -1, -1) for b in range(degree - a, -1, -1)
+    ]
 
 
 def _count(degree):
@@ -320,7 +326,9 @@ def _blocks(basic):
 
 def _edge(p, blocks):
     n, highest = len(p.elements), max(degree for _, degree in blocks)
-    starts = dict(zip(blocks, np.cumsum([0, *(_count(d) for _, d in blocks)]).tolist(), strict=False))
+    starts = dict(
+        zip(blocks, np.cumsum([0, *(_count(d) for _, d in blocks)]).tolist(), strict=False)
+    )
     # where each degree's monomials begin
     below = np.cumsum([0, *(_count(d) for d in range(highest + 1))]).tolist()
     functions = np.repeat([mu for mu, _ in blocks], [_count(d) for _, d in blocks]).astype(np.int32)
@@ -456,7 +464,7 @@ def _plan(p, blocks):
     made = sorted((m for m in is_factor if depth[m]), key=lambda m: (depth[m], m))
     place |= {m: width + 1 + k for k, m in enumerate(made)}
     last = width + 1 + len(made)  # the energy's
-    sums: list[Counter] = [Counter() for _ in range(last + 1)]
+    sums: list[dict[Any, float]] = [defaultdict(float) for _ in range(last + 1)]
     for a, b, factor, c in times:
         if c in is_factor:
             sums[place[c]][tuple(sorted((place[a], place[b])))] += factor
@@ -465,14 +473,14 @@ def _plan(p, blocks):
     for m in range(len(p.moments)):
         if p.moments[m] and (m in is_factor or depth[m] == 0):
             sums[last][place[m], width] += p.moments[m]
-    pulls: list[Counter] = [Counter() for _ in range(last)]
+    pulls: list[dict[Any, float]] = [defaultdict(float) for _ in range(last)]
     for target, terms in enumerate(sums):
         for (a, b), weight in terms.items():
             pulls[a][target, b] += weight
             pulls[b][target, a] += weight
     counts = Counter(depth[m] for m in made)
     starts = np.cumsum([width + 1, *(counts[d] for d in sorted(counts))]).tolist()
-    spans = list(zip(starts, starts[1:], strict=False))
+    spans = list(pairwise(starts))
     return _Plan(
         width,
         [_sums(sums[first:end]) for first, end in spans],
