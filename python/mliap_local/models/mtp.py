@@ -173,8 +173,8 @@ class _Entries:
                 self._key(text)
         self._last = lines.number
 
-    def _key(self, text):
-        key, equals, value = (part.strip() for part in text.partition("="))
+    def _key(self, text: str):
+        key, equals, value = map(str.strip, text.partition("="))
         key = _NAMES.get(key, key)
         if key.startswith("magnetic") or key in ("min_mag", "max_mag", "mag_basis_size"):
             self.lines.fail(
@@ -367,11 +367,11 @@ def _edge(p, blocks):
         for degree in range(highest, 0, -1):
             of_powers = of_powers + sum(f[mu] * g for (mu, d), g in given.items() if d == degree)
             of_powers = jax.lax.optimization_barrier(of_powers)
-            below, count = powers[degree - 1], _count(degree - 1)
+            lower, count = powers[degree - 1], _count(degree - 1)
             of_x, of_y, of_z = jnp.split(of_powers, [count, count + degree])
-            across[0] += jnp.sum(of_x * below, axis=0)
-            across[1] += jnp.sum(of_y * below[-degree:], axis=0)
-            across[2] += of_z[0] * below[-1]
+            across[0] += jnp.sum(of_x * lower, axis=0)
+            across[1] += jnp.sum(of_y * lower[-degree:], axis=0)
+            across[2] += of_z[0] * lower[-1]
             of_y = jnp.concatenate([y * of_y[:-1], y * of_y[-1:] + z * of_z])
             of_powers = x * of_x + jnp.pad(of_y, ((count - degree, 0), (0, 0)))
         # unit = r_ij / r: what is along r_ij does not turn it
