@@ -29,7 +29,7 @@ os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before anything makes
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "models.json"
-sys.path.insert(0, str(HERE.parent / "lammps_examples"))
+sys.path[:0] = [str(HERE.parent / "lammps_examples"), str(HERE.parent / "tests")]
 CHUNK_SECONDS = 1.0
 
 
@@ -99,6 +99,9 @@ POTENTIALS = {
     "deepmd Cu-Ni": Potential(f"deepmd {DEEPMD}", "Cu Ni", "fcc 3.6", 8, "63.55 58.69", types=2),
     "deepmd Cu-Ni, tabulated": Potential(
         f"deepmd {DEEPMD} --tabulate 1e-8", "Cu Ni", "fcc 3.6", 8, "63.55 58.69", types=2
+    ),
+    "mtp Cu, level 16": Potential(
+        "mtp %/level16.mtp Cu", "Cu", "fcc 3.62", 8, "63.55", oracle="motep"
     ),
     "ace Cu": Potential(
         "ace @/Cu-PBE-core-rep.ace", "Cu", "fcc 3.62", 8, "63.55", oracle="python-ace"
@@ -195,6 +198,13 @@ class Calculator:
             from calorine.calculators import CPUNEP
 
             self.atoms.calc = CPUNEP(str(file))
+        elif potential.oracle == "motep":
+            from motep.calculator import MTP
+            from motep.io.mlip.mtp import read_mtp
+
+            theirs = read_mtp(file)
+            theirs.species = self.atoms.numbers[:1]
+            self.atoms.calc = MTP(theirs, engine="cext")
         else:
             from pyace import PyACECalculator
 
@@ -292,6 +302,12 @@ def main() -> None:
             fetch(arguments.data)
         if DEEPMD in potential.convert:
             make_deepmd(Path(DEEPMD.replace("%", str(arguments.data))))
+        if "%/level16.mtp" in potential.convert:
+            from oracle_mtp import Header, write_random
+
+            arguments.data.mkdir(exist_ok=True)
+            header = Header(16, "Cu", (1.5, 5.0, 8), 0.01, bound=True)
+            write_random(arguments.data / "level16.mtp", header)
         print(name, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             row = measure(potential, arguments.rounds, Path(folder), arguments.data)

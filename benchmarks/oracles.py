@@ -15,9 +15,11 @@ import json
 import sys
 from pathlib import Path
 
+import jax
+
 HERE = Path(__file__).parent
 TESTS = HERE.parent / "tests"
-FAMILIES = ("eam", "adp", "sw", "snap", "nep", "ace", "deepmd")
+FAMILIES = ("eam", "adp", "sw", "snap", "nep", "mtp", "ace", "deepmd")
 
 
 def main() -> None:
@@ -27,6 +29,7 @@ def main() -> None:
     options.add_argument("--files", nargs="*", default=[], help="further files, of one family")
     arguments = options.parse_args()
     sys.path.insert(0, str(TESTS))
+    jax.config.update("jax_enable_x64", True)
     path = HERE / "results" / "oracles.json"
     table = json.loads(path.read_text()) if path.exists() else {}
     print("| family | potential | oracle | energy | forces | pressure |")

@@ -22,7 +22,7 @@ import vesin
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
 
-from mliap_local.models.nep import NepPotential, nep, read_nep
+from mliap_local.models.nep import nep, read_nep
 
 ATOMS, EDGES = 32, 4096  # structures are padded to so many: one compilation for most
 
@@ -157,8 +157,8 @@ def reference(path: Path, atoms: Atoms) -> tuple[float, np.ndarray, np.ndarray]:
 class Ours:
     """The three functions, compiled for one size; precision as `dtype` says."""
 
-    def __init__(self, potential: NepPotential, dtype: type = np.float64) -> None:
-        self._functions, self._cutoff = nep(potential), potential.cutoff
+    def __init__(self, functions, cutoff: float, dtype: type = np.float64) -> None:
+        self._functions, self._cutoff = functions, cutoff
         self._real = np.dtype(dtype)
         self._integer = np.int64 if self._real == np.float64 else np.int32
         self._evaluate = jax.jit(jax.value_and_grad(self._energy))
@@ -213,7 +213,7 @@ def compare(
     potential = read_nep(path)
     if elements is not None:
         potential = potential.keeping(elements)
-    ours = Ours(potential, dtype)
+    ours = Ours(nep(potential), potential.cutoff, dtype)
     return {
         name: differences(ours(atoms), reference(path, atoms), potential.cutoff)
         for name, atoms in structures(potential.elements, potential.cutoff, seed).items()

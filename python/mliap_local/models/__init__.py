@@ -16,6 +16,7 @@ FAMILIES = {
     "deepmd": "models of DeePMD-kit: se_e2_a, se_e2_r, se_atten without attention, hybrids",
     "eam": "embedded-atom tables: eam/alloy, eam/fs, eam/he, and eam (several files at once)",
     "lj": "Lennard-Jones 12-6, one element",
+    "mtp": "moment tensor potentials of mlip-2 and mlip-3 (.mtp, .almtp)",
     "nep": "neuroevolution potentials, NEP3 to NEP5, in the format of GPUMD",
     "snap": "SNAP, linear and quadratic, several elements, with ZBL",
     "sw": "Stillinger-Weber, one or more elements",

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, atomic_numbers
-from .places import embedding, kept, place_of
+from .places import combined, embedding, kept, place_of
 from .text import Lines, PotentialFileError, find_potential, read_text
 
 # Of the format's own covalent radii, Angstrom, H to Pu: 4/3 of Pyykkö and Atsumi (2009).
@@ -57,8 +57,6 @@ _COULOMB = 14.399645  # eV Angstrom
 _MOST = {"n_max": 30, "basis_size": 30, "neurons": 1000}
 _MOST_FLEXIBLE = 10  # elements, as in GPUMD
 _LONGEST_LINE = 80  # of the numbers; the rest is for the careful reader
-# Coefficients of so many pairs of elements are multiplied and masked; more are looked up.
-_MOST_PAIRS_MASKED = 9
 _MOST_NETS_MASKED = 6
 
 
@@ -370,22 +368,6 @@ def _edge(p):
             return list(jnp.asarray(table[0], dtype)[:, None])
         return list(jnp.asarray(table, dtype)[pair].T)
 
-    def radial(table, pair, basis):
-        """[n, n, q, k] and k times [e] -> q times [e]."""
-        basis, count = jax.lax.optimization_barrier(jnp.stack(basis)), table.shape[2]
-        if n * n <= _MOST_PAIRS_MASKED:
-            # Of all pairs, and then one is taken: a matrix product is faster than a look-up.
-            flat = jnp.asarray(table.reshape(n * n * count, -1), basis.dtype) @ basis
-            rows = []
-            for q in range(count):
-                row = flat[q]
-                for k in range(1, n * n):
-                    row = jnp.where(pair == k, flat[k * count + q], row)
-                rows.append(row)
-            return rows
-        c = jnp.asarray(table.reshape(n * n, count, -1), basis.dtype)[pair]
-        return list(jnp.einsum("eqk,ke->qe", c, basis))
-
     def geometry(h_i, h_j, r_ij):
         i, j = place_of(h_i), place_of(h_j)
         x, y, z = r_ij.T
@@ -400,8 +382,8 @@ def _edge(p):
     def factors(pair, r, unit):
         """Angular and other radial functions and harmonics, [rows, e] each."""
         r_radial, r_angular = of_pair(cutoffs, pair, r.dtype)
-        others = radial(p.radial, pair, _chebyshev(r, r_radial, p.radial.shape[3])[0])
-        a = radial(p.angular, pair, _chebyshev(r, r_angular, p.angular.shape[3])[0])
+        others = combined(p.radial, pair, _chebyshev(r, r_radial, p.radial.shape[3])[0])
+        a = combined(p.angular, pair, _chebyshev(r, r_angular, p.angular.shape[3])[0])
         if p.zbl is not None:
             others.append(_zbl(r, of_pair(p.zbl, pair, r.dtype))[0])
         return tuple(map(_stack, (a, _spherical(harmonics, unit), others)))
@@ -410,12 +392,12 @@ def _edge(p):
         """dE/dr, and dE/dY as rows; adjoint [m, e]."""
         of_angular, of_others = columns.split(adjoint)
         r_radial, r_angular = of_pair(cutoffs, pair, r.dtype)
-        slopes = radial(p.radial, pair, _chebyshev(r, r_radial, p.radial.shape[3])[1])
+        slopes = combined(p.radial, pair, _chebyshev(r, r_radial, p.radial.shape[3])[1])
         if p.zbl is not None:
             slopes.append(_zbl(r, of_pair(p.zbl, pair, r.dtype))[1])
         along = _dot(slopes, of_others)
         f, df = _chebyshev(r, r_angular, p.angular.shape[3])
-        a, da = radial(p.angular, pair, f), radial(p.angular, pair, df)
+        a, da = combined(p.angular, pair, f), combined(p.angular, pair, df)
         y = _spherical(harmonics, unit)
         if harmonics:
             along += _dot(da, [_dot(y, row) for row in of_angular])

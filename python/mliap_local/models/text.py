@@ -65,6 +65,21 @@ class Lines:
     def __init__(self, path: str | PathLike, text: str):
         self.path, self._lines, self._read = path, text.splitlines(), 0
 
+    @property
+    def number(self) -> int:
+        """Number of the line that was read last, which failures name. Who reads a line once and
+        looks at it later sets it back."""
+        return self._read
+
+    @number.setter
+    def number(self, number: int) -> None:
+        self._read = number
+
+    @property
+    def text(self) -> str:
+        """That line."""
+        return self._lines[self._read - 1] if self._read else ""
+
     def comment(self, expected: str = "a line of comment") -> str:
         """Return the next line as it is."""
         if self._read == len(self._lines):
