@@ -1,0 +1,112 @@
+"""Files mutated at random, a few hundred a format; `benchmarks/fuzz.py` has more of them."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+
+import fuzzing
+import numpy as np
+import pytest
+import test_sw
+from small_tables import small_table
+
+from mliap_local.models import eam, sw
+from mliap_local.models.text import PotentialFileError
+
+# programs that are no longer sound may end a process: benchmarks/fuzz.py has those
+FORMATS = [name for name in fuzzing.FORMATS if name != "programs"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_result_or_one_line(name):
+    counts, failures = fuzzing.run(name, range(300))
+    assert not failures, "\n".join(failures)
+    assert counts["read"] > 15 and counts["refused"] > 100
+    again = [[fuzzing.made(name, number) for number in range(40)] for _ in range(2)]
+    assert again[0] == again[1]
+    assert sum(files not in fuzzing.seeds(name) for files in again[0]) > 30
+
+
+# The harness itself: what it must notice
+
+
+def _writes(folder):
+    (folder / "more").write_text("")
+
+
+def _writes_elsewhere(folder):
+    os.mkdir(folder.parent / f"{folder.name}.more")
+
+
+def _repaints(folder):
+    raise ValueError(f"{folder}: \x1b[2J")
+
+
+def _asks_for_all(folder):
+    return np.ones(fuzzing.MEMORY // 4)
+
+
+def _says_no_file(folder):
+    raise ValueError("wrong")
+
+
+def _never_ends(folder):
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (_writes, "did .*more"),
+        (_writes_elsewhere, r"did .*os\.mkdir"),
+        (_repaints, "a text that disturbs"),
+        (_says_no_file, "names no file"),
+        (_asks_for_all, "MemoryError"),
+        (_never_ends, "more than 0.1 s"),
+        (lambda folder: {}[folder], "KeyError"),
+        (lambda folder: print("\x1b[2J"), "a text that disturbs"),
+    ],
+)
+def test_the_harness_notices(tmp_path, monkeypatch, read, said):
+    monkeypatch.setattr(fuzzing, "SECONDS", 0.1)
+    changed = fuzzing.FORMATS["ace"]._replace(read=read)
+    monkeypatch.setitem(fuzzing.FORMATS, "ace", changed)
+    folder = tmp_path / "files"
+    folder.mkdir()
+    with pytest.raises(fuzzing.Failure, match=said):
+        fuzzing.tried("ace", {"a": b""}, folder)
+
+
+# What once failed
+
+
+def refused(family, *said, **options) -> None:
+    with pytest.raises(PotentialFileError) as caught:
+        family.convert(Namespace(**options))
+    message = str(caught.value)
+    assert message.isprintable() and [word for word in said if word not in message] == [], message
+
+
+def test_funcfl_files_that_do_not_go_together_are_named(tmp_path):
+    def changed(number, text):
+        return lambda lines: lines.__setitem__(number, text)
+
+    one = str(small_table(tmp_path / "a.eam", "funcfl"))
+    twice = str(small_table(tmp_path / "b.eam", "funcfl"))
+    refused(eam, one, twice, "'Ni' is named twice", file=[one, twice], format=None)
+    copper = small_table(tmp_path / "c.eam", "funcfl", change=changed(1, "29 63.5 3.61 fcc"))
+    copper.write_text(copper.read_text().replace("metal", "real"))
+    refused(eam, one, "one system of units", file=[one, str(copper)], format=None)
+
+
+def test_pairs_of_sw_that_differ_are_one_line(tmp_path):
+    path = test_sw.two_elements(tmp_path / "made.sw")
+    lines = path.read_text().splitlines()
+    (place,) = (k for k, line in enumerate(lines) if line.startswith("C Si Si"))
+    words = lines[place].split()
+    words[4] = "10"
+    lines[place] = " ".join(words)
+    path.write_text("\n".join(lines))
+    refused(sw, f"{path}: ", "the pair's sigma ", " and 10", file=str(path), elements=["Si", "C"])
