@@ -59,7 +59,7 @@ def _never_ends(folder):
 @pytest.mark.parametrize(
     ("read", "said"),
     [
-        (_writes, "did .*more"),
+        (_writes, "wrote {.more.}"),
         (_writes_elsewhere, r"did .*os\.mkdir"),
         (_repaints, "a text that disturbs"),
         (_says_no_file, "names no file"),
