@@ -8,10 +8,11 @@ from argparse import Namespace
 import fuzzing
 import numpy as np
 import pytest
+import test_snap
 import test_sw
 from small_tables import small_table
 
-from mliap_local.models import eam, sw
+from mliap_local.models import ELEMENT_SYMBOLS, eam, setfl, snap, sw
 from mliap_local.models.text import PotentialFileError
 
 # programs that are no longer sound may end a process: benchmarks/fuzz.py has those
@@ -110,3 +111,23 @@ def test_pairs_of_sw_that_differ_are_one_line(tmp_path):
     lines[place] = " ".join(words)
     path.write_text("\n".join(lines))
     refused(sw, f"{path}: ", "the pair's sigma ", " and 10", file=str(path), elements=["Si", "C"])
+
+
+def test_what_snap_calls_its_elements_cannot_disturb_a_terminal(tmp_path):
+    path = test_snap.write(tmp_path)
+    for name in ("\x1b[2J\x1b[31m", "\u202e", "x" * 5000):
+        coefficients = path.with_name("other.snapcoeff")
+        text = path.with_suffix(".snapcoeff").read_text()
+        coefficients.write_text(text.replace("\nAl ", f"\n{name} "))
+        files = {"coefficients": str(coefficients), "parameters": f"{path}.snapparam", "zbl": None}
+        refused(snap, "other.snapcoeff: expected elements Ni", ", found Al", **files, elements=["Al"])
+
+
+def test_a_table_that_lies_about_its_size(tmp_path):
+    """All elements times a million values: 100 GB, though each number alone is allowed."""
+    header = f"118 {' '.join(ELEMENT_SYMBOLS[1:])}"
+    for name in ("alloy", "fs", "adp"):
+        grid = "5 0.1 1000000 0.5 2.5"
+        path = small_table(tmp_path / f"a.{name}", name, header=header, grid=grid)
+        with pytest.raises(PotentialFileError, match=":5: expected n_r of at most 4819 with 118"):
+            setfl.read_table(path, name)

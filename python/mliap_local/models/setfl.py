@@ -39,8 +39,9 @@ _OTHERS = {
 
 # The spline takes its slopes from five neighbouring values.
 _FEWEST_VALUES = 5
-# Keeps a header that lies about its size from asking for all memory.
+# Keep a header that lies about its size from asking for all memory: of a table, and of all pairs.
 _MOST_VALUES = 1_000_000
+_MOST_OF_PAIRS = 1 << 26
 
 
 class SetflTable(NamedTuple):
@@ -257,6 +258,8 @@ def _read_setfl(lines: Lines, file_format: str) -> SetflTable:
     elements = _read_elements(lines)
     n = len(elements)
     n_rho, delta_rho, n_r, delta_r, cutoff, largest = _read_grid(lines, file_format)
+    if n * n * n_r > _MOST_OF_PAIRS:
+        lines.fail(f"n_r of at most {_MOST_OF_PAIRS // n**2} with {n} elements", n_r)
 
     masses = []
     embedding = np.empty((n, n_rho))
