@@ -131,3 +131,18 @@ def test_a_table_that_lies_about_its_size(tmp_path):
         path = small_table(tmp_path / f"a.{name}", name, header=header, grid=grid)
         with pytest.raises(PotentialFileError, match=":5: expected n_r of at most 4819 with 118"):
             setfl.read_table(path, name)
+
+
+@pytest.mark.parametrize("name", ["alloy", "fs", "he", "adp", "funcfl"])
+def test_steps_whose_inverse_is_infinite(tmp_path, name):
+    """They overflowed when places in tables were counted."""
+    row = 3 if name == "funcfl" else 5
+    for grid in ("5 1e-310 6 0.5 2.5", "5 0.1 6 1e-310 2.5", "5 1e308 6 0.5 2.5"):
+        path = small_table(tmp_path / f"a.{name}", name, grid=grid)
+        with pytest.raises(PotentialFileError, match=f":{row}: expected .* from 1e-30 to 1e.30"):
+            setfl.read_table(path, name)
+    if name == "he":
+        change = lambda lines: lines.__setitem__(4, "5 0.1 6 0.5 2.5 -1e20")  # noqa: E731
+        path = small_table(tmp_path / "a.he", "he", change=change)
+        with pytest.raises(PotentialFileError, match="largest rho within 1e.09 delta_rho of 0"):
+            setfl.read_table(path, name)
