@@ -66,9 +66,7 @@ def all_inputs(name: str, first: int, inputs: int) -> tuple[dict[str, float], li
             notes.flush()
             words = [name, "--first", str(first), "--inputs", str(end - first)]
             command = [sys.executable, __file__, *words, "--worker", notes.name]
-            done = subprocess.run(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
-            )
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
             at = int.from_bytes(Path(notes.name).read_bytes()[:8], "little")
         said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         for line in said:

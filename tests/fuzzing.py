@@ -1,7 +1,7 @@
-"""Files mutated at random, and what must become of them: a result, or one line that names the file.
+"""Files mutated at random, and what must become of them: a result, or one line that names a file.
 
-Not a test: `test_fuzz.py` runs some hundred inputs a format, `benchmarks/fuzz.py` as many as wanted.
-An input is made from a format and a number alone, so a failure is told by its number. Seeds are the
+Not a test: `test_fuzz.py` runs some hundred inputs a format, `benchmarks/fuzz.py` more of them. An
+input is made from a format and a number alone, so a failure is told by its number. Seeds are the
 small files that the tests make anyway. Files are read and converted, not exported: that is where
 what a file says meets our code. Time, memory, and what is written or started are watched.
 """
@@ -171,7 +171,9 @@ _VALUES: list[Any] = [None, True, False, 0, 1, -1, 2**70, 10**400, 1e308, 5e-324
 _VALUES += ["32bit", "lj", "Ni", "\x1b[31m", "\ud800", "\u202e", "x" * 100_000, [], {}, ["H"]]
 _VALUES += [["H", "H"], ["Qq"], [["H"]], [1], {"H": 1}, {"H": "1"}, {"H": -1.0}, {"Qq": 0}]
 _VALUES += [float("nan"), float("inf"), [None] * 1000, {"": {}}, ["\x1b[2J"], {"H": 10**400}]
-_KEYS = "cutoff precision format_version elements units name source isolated_energies masses".split()
+_KEYS = (
+    "cutoff precision format_version elements units name source isolated_energies masses".split()
+)
 _KEYS += "smooth energy_jump force_jump overlap jax_version functions \x1b[2J".split()
 
 
@@ -317,7 +319,7 @@ def _zip_seeds(folder):
     )
 
 
-def _converting(family, *pattern_and_words, **more):
+def _converting(family, **more):
     """Read as `mliap-local convert` does, up to the export's own checks of what is said."""
 
     def read(folder):

@@ -265,6 +265,7 @@ functions:
       ms_combs: [0, 0, 1, -1], ctildes: [0.5, -1.0]}
 """  # noqa: E501
 
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_no_products(tmp_path, rank):
     """Functions of one neighbour at most: nothing is left to plan."""

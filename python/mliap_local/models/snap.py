@@ -157,8 +157,8 @@ def read_snap(
     by_order = [flag for flag in ("chemflag", "switchinnerflag") if read.flags[flag]]
     if by_order and list(elements) != every:
         raise PotentialFileError(
-            f"{coefficients}: expected the elements {' '.join(every)[:400]} in this order, by which "
-            f"{' and '.join(by_order)} of {parameters} goes, found {' '.join(elements)}"
+            f"{coefficients}: expected the elements {' '.join(every)[:400]} in this order, by "
+            f"which {' and '.join(by_order)} of {parameters} goes, found {' '.join(elements)}"
         )
     values = np.array([rows[every.index(element)] for element in elements])
     comment = _leading_comment(text)
