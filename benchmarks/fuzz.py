@@ -5,8 +5,8 @@
 
 Inputs are those of tests/fuzzing.py, told by format and number. Each format is read in a process of
 its own, which an input may end: that is a failure, but for `programs`, mutated StableHLO, whose
-readers are not ours. Such a file is given to `read_model` again, whose child process it must end
-with a ModelFileError. Writes results/fuzz.json.
+readers are not ours. Such a file is given to `read_model` as users do, which must refuse it: its
+child process ends, or finds what is wrong. Writes results/fuzz.json.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import json
 import mmap
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -62,21 +63,21 @@ def all_inputs(name: str, first: int, inputs: int) -> tuple[dict[str, float], li
     failures, end, start, slowest = [], first + inputs, time.monotonic(), 0
     while first < end and counts["ended its process"] <= MOST_DEATHS:
         with tempfile.NamedTemporaryFile() as notes:
-            notes.write(bytes(8))
+            notes.write(bytes(24))
             notes.flush()
             words = [name, "--first", str(first), "--inputs", str(end - first)]
             command = [sys.executable, __file__, *words, "--worker", notes.name]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            at = int.from_bytes(Path(notes.name).read_bytes()[:8], "little")
+            at, *so_far = struct.unpack("<3q", Path(notes.name).read_bytes())
         said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         for line in said:
             failures += line.get("failures", [])
             slowest = max(slowest, line["slowest_ms"])
-            for key in ("read", "refused"):
-                counts[key] += line[key]
+        for key, count in zip(("read", "refused"), so_far, strict=True):
+            counts[key] += count
         if done.returncode == 0:
             break
-        if at < first:  # it has tried nothing
+        if at < first or not any(so_far):  # it has tried nothing
             raise RuntimeError(done.stderr[-3000:])
         counts["ended its process"] += 1
         if name != "programs" or not _is_refused(name, at):
@@ -92,29 +93,41 @@ def work(name: str, first: int, inputs: int, notes: str) -> None:
     from fuzzing import run
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MLIR's own words
-    with open(notes, "r+b") as file, mmap.mmap(file.fileno(), 8) as shared:
+    before = [0, 0]
+    with open(notes, "r+b") as file, mmap.mmap(file.fileno(), 24) as shared:
 
-        def begin(number):
-            shared[:8] = number.to_bytes(8, "little")
+        def note(number, counts):
+            so_far = (counts[key] + k for key, k in zip(("read", "refused"), before, strict=True))
+            shared[:] = struct.pack("<3q", number, *so_far)
 
         for part in range(first, first + inputs, 200):
-            counts, failures = run(name, range(part, min(part + 200, first + inputs)), begin)
+            end = min(part + 200, first + inputs)
+            counts, failures = run(name, range(part, end), note)
+            note(end, counts)
+            before = [before[0] + counts["read"], before[1] + counts["refused"]]
             print(json.dumps({**counts, "failures": failures}), flush=True)
+
+
+_READ = """
+import sys
+import jax
+from mliap_local.model_file import ModelFileError, read_model
+jax.config.update("jax_enable_x64", True)
+try:
+    read_model(sys.argv[1])
+except ModelFileError:
+    sys.exit(7)
+"""
 
 
 def _is_refused(name: str, number: int) -> bool:
     from fuzzing import made
 
-    from mliap_local.model_file import ModelFileError, read_model
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "made.zip"
         path.write_bytes(made(name, number)["made.zip"])
-        try:
-            read_model(path)
-        except ModelFileError as error:
-            return "found its end by" in str(error)
-    return False
+        command = [sys.executable, "-c", _READ, path]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 7
 
 
 if __name__ == "__main__":

@@ -515,12 +515,12 @@ def _limits() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, old_memory)
 
 
-def run(name: str, numbers, begin=lambda number: None) -> tuple[dict[str, int], list[str]]:
+def run(name: str, numbers, begin=lambda number, counts: None) -> tuple[dict[str, int], list[str]]:
     """Try inputs; return how many were read and refused, and what failed.
 
     Args:
       numbers: of the inputs.
-      begin: told each number before it is tried.
+      begin: told each number before it is tried, and the counts so far.
     """
     counts, failures, slowest = {"read": 0, "refused": 0}, [], 0.0
     with tempfile.TemporaryDirectory() as folder:
@@ -528,7 +528,7 @@ def run(name: str, numbers, begin=lambda number: None) -> tuple[dict[str, int], 
             FORMATS[name].read(_written(made(name, -k - 1), Path(folder)))
             assert tried(name, made(name, -k - 1), Path(folder)) == "read"
         for number in numbers:
-            begin(number)
+            begin(number, counts)
             start = time.process_time()
             try:
                 counts[tried(name, made(name, number), Path(folder))] += 1
