@@ -45,7 +45,7 @@ def main() -> None:
             print(name, content if len(content) < 20_000 else f"{content[:20_000]!r} ...")
         return
     path = HERE / "results" / "fuzz.json"
-    table = json.loads(path.read_text()) if path.exists() else {}
+    table = {}
     failures: list[str] = []
     for name in asked.formats or FORMATS:
         counts, failed = all_inputs(name, asked.first, asked.inputs)
@@ -53,7 +53,8 @@ def main() -> None:
         print(f"{name:<12}" + ", ".join(f"{value} {key}" for key, value in counts.items()))
         print("".join(f"  {line}\n" for line in failed), end="", flush=True)
         table[name] = counts
-    path.write_text(json.dumps(table, indent=1) + "\n")
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | table, indent=1) + "\n")
     sys.exit(f"{len(failures)} inputs failed" if failures else 0)
 
 
