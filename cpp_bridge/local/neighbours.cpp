@@ -170,7 +170,9 @@ template void add_forces(const Rows &, int, int, const double *, const Sums &);
 
 /* Loops without branches, which the compiler turns into vector instructions, the widest that the
    processor has. */
-#if defined(__x86_64__) && defined(__GNUC__) && defined(__GLIBC__) && !defined(__clang__)
+// ThreadSanitizer is not yet there when the loader asks which of the versions to take
+#if defined(__x86_64__) && defined(__GNUC__) && defined(__GLIBC__) && !defined(__clang__) &&       \
+    !defined(__SANITIZE_THREAD__)
 #define WIDEST __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define WIDEST

@@ -12,6 +12,7 @@ files; no state.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -93,7 +94,7 @@ def plan(
         steps.append(rows)
     place: dict[Product, int] = {(v,): v for v in range(n_variables)}
     levels, groups = [], {}
-    for (nodes, leaves), (_, next_leaves) in zip(steps, [*steps[1:], ([], [])], strict=True):
+    for (nodes, leaves), (_, next_leaves) in pairwise([*steps, ([], [])]):
         blocks, others = _blocks(leaves, groups, place, merged, n_real, n_variables)
         groups = _groups(next_leaves)
         # those of a block stand together

@@ -56,7 +56,10 @@ def convert(options) -> Converted:
     tables = [read_table(file, options.format) for file in files]
     of_one = [table for table in tables if isinstance(table, FuncflTable)]
     if len(of_one) == len(tables):
-        table = mixed(of_one)
+        try:
+            table = mixed(of_one)
+        except ValueError as error:
+            raise PotentialFileError(f"{', '.join(map(str, files))}: {error}") from error
     elif len(tables) > 1 or of_one:
         raise PotentialFileError(
             f"{files[0]} and {len(files) - 1} more: expected one file of eam/alloy, eam/fs or "

@@ -39,8 +39,12 @@ _OTHERS = {
 
 # The spline takes its slopes from five neighbouring values.
 _FEWEST_VALUES = 5
-# Keeps a header that lies about its size from asking for all memory.
+# Keep a header that lies about its size from asking for all memory: of a table, and of all pairs.
 _MOST_VALUES = 1_000_000
+_MOST_OF_PAIRS = 1 << 26
+# Far from what any unit makes of a potential, and their inverses and products are finite.
+_LARGEST = 1e30
+_MOST_STEPS = 1e9
 
 
 class SetflTable(NamedTuple):
@@ -257,6 +261,8 @@ def _read_setfl(lines: Lines, file_format: str) -> SetflTable:
     elements = _read_elements(lines)
     n = len(elements)
     n_rho, delta_rho, n_r, delta_r, cutoff, largest = _read_grid(lines, file_format)
+    if n * n * n_r > _MOST_OF_PAIRS:
+        lines.fail(f"n_r of at most {_MOST_OF_PAIRS // n**2} with {n} elements", n_r)
 
     masses = []
     embedding = np.empty((n, n_rho))
@@ -340,7 +346,11 @@ def _read_grid(lines, file_format) -> tuple[int, float, int, float, float, float
     delta_rho, delta_r, cutoff = lines.numbers([words[1], words[3], words[4]])
     if not min(delta_rho, delta_r, cutoff) > 0:
         lines.fail(f"{expected}, all of them positive", " ".join(words))
+    if min(delta_rho, delta_r, cutoff) < 1 / _LARGEST or max(delta_rho, delta_r) > _LARGEST:
+        lines.fail(f"{expected} from {1 / _LARGEST:g} to {_LARGEST:g}", " ".join(words))
     largest = lines.numbers([words[5]])[0] if six else (n_rho - 1) * delta_rho
+    if abs(largest) > _MOST_STEPS * delta_rho:  # where zero is, in steps, must be a whole number
+        lines.fail(f"largest rho within {_MOST_STEPS:g} delta_rho of 0", " ".join(words))
     return n_rho, delta_rho, n_r, delta_r, cutoff, largest
 
 

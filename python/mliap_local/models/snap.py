@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import MAX_ATOMIC_NUMBER, Converted, ModelFunctions, bispectrum, element_positions
-from .text import Lines, find_potential, read_text
+from .text import Lines, PotentialFileError, find_potential, read_text
 from .zbl import Zbl, half_energy, read_words
 
 # Larger orders are none of the published ones, and grow with the sixth power.
@@ -142,21 +142,23 @@ def read_snap(
 
     Raises:
       PotentialFileError: a file cannot be opened, ends early, holds something that is no number
-        where one is due, a word that is unknown or comes twice, more than it should, or numbers of
-        elements or coefficients that do not fit each other.
-      ValueError: elements that are none, named twice or not in the file.
+        where one is due, a word that is unknown or comes twice, more than it should, numbers of
+        elements or coefficients that do not fit each other, or not these elements.
+      ValueError: elements that are none, or named twice.
     """
     element_positions(elements)
     read = read_parameters(parameters, len(elements))
     text = read_text(coefficients)
     every, rows = _read_blocks(Lines(coefficients, text), read, len(elements))
     if missing := [element for element in elements if element not in every]:
-        raise ValueError(f"{coefficients}: expected elements {' '.join(every)}, found {missing[0]}")
+        raise PotentialFileError(
+            f"{coefficients}: expected elements {' '.join(every)[:400]}, found {missing[0]}"
+        )
     by_order = [flag for flag in ("chemflag", "switchinnerflag") if read.flags[flag]]
     if by_order and list(elements) != every:
-        raise ValueError(
-            f"{coefficients}: expected the elements {' '.join(every)} in this order, by which "
-            f"{' and '.join(by_order)} of {parameters} goes, found {' '.join(elements)}"
+        raise PotentialFileError(
+            f"{coefficients}: expected the elements {' '.join(every)[:400]} in this order, by "
+            f"which {' and '.join(by_order)} of {parameters} goes, found {' '.join(elements)}"
         )
     values = np.array([rows[every.index(element)] for element in elements])
     comment = _leading_comment(text)

@@ -343,7 +343,12 @@ def _refuse_inseparable(path, elements, entries):
         one, other = entries[i, j, j, of_pair], entries[j, i, i, of_pair]
         if not np.allclose(one, other, rtol=_EQUAL, atol=0):
             names = _name(elements, (i, j, j)), _name(elements, (j, i, i))
-            bad.append(f"{names[0]} and {names[1]}: the pair's {one} and {other}")
+            values = [
+                f"{_NAMES[k]} {a:.10g} and {b:.10g}"
+                for k, a, b in zip(of_pair, one, other, strict=True)
+                if not np.isclose(a, b, rtol=_EQUAL, atol=0)
+            ]
+            bad.append(f"{names[0]} and {names[1]}: the pair's {', '.join(values[:2])}")
     if bad:
         raise PotentialFileError(
             f"{path}: expected triplets that do not depend on the order of the two neighbours, "

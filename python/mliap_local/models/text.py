@@ -11,6 +11,8 @@ from os import PathLike
 from pathlib import Path
 from typing import NoReturn
 
+from ..model_file.errors import printable
+
 #: A larger file is none of the potentials that we know.
 MOST_BYTES = 1 << 28
 # Longer than any number that a program writes.
@@ -19,7 +21,10 @@ _LONGEST_WORD = 64
 
 class PotentialFileError(ValueError):
     """A potential that cannot be read or converted; the message names file, line, what was expected
-    and what was found."""
+    and what was found. It is one line that cannot disturb a terminal."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 def find_potential(name: str) -> str:

@@ -1,0 +1,118 @@
+/* Shares of a full evaluation from several threads at once, for ThreadSanitizer: `shares_threads N`.
+   Each of N rounds must give, to the last bit, what one thread gives, which is what all pairs give.
+   Prints how many shares were finished by a thread other than the one before, and all of them. */
+
+#include "shares.h"
+#include "walk.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+using namespace mliap_local;
+
+static constexpr int N = 90;
+static constexpr double CUTOFF = 2.0;
+
+struct Evaluation {
+  std::vector<double> f = std::vector<double>(3 * N), virial = std::vector<double>(6);
+  std::vector<int> species = std::vector<int>(N);
+};
+
+/* A share as Python asks for it; the gradient is r_ij times the kind of the sender. */
+template <typename Real> struct Share {
+  int rows, width = 0, capacity;
+  std::vector<int> species;
+  std::vector<signed char> kinds;
+  std::vector<Real> r_ij;
+
+  Share(const mliap_local_rows &wanted, int begin, int end) : rows(end - begin), capacity(rows + 2)
+  {
+    if (!wanted.find(wanted.caller, begin, end, &width)) std::exit(2);
+    width += 1;
+    species.resize(capacity);
+    kinds.assign(static_cast<std::size_t>(capacity) * width, -1);
+    r_ij.resize(3 * kinds.size());
+    if (!wanted.lay(wanted.caller, capacity, width, sizeof(Real), species.data(), kinds.data(),
+                    r_ij.data()))
+      std::exit(3);
+    for (std::size_t k = 0; k < r_ij.size(); k++) r_ij[k] *= kinds[k % kinds.size()] + 1;
+  }
+};
+
+template <typename Real>
+static Evaluation evaluate(const Points &points, int size, int n_threads, int *handed_over)
+{
+  Evaluation sums;
+  Shares shares(N, [&](int begin, int end, Rows &rows) {
+    search_rows(points, CUTOFF, begin, end, rows);
+  });
+  shares.add_to({sums.f.data(), sums.virial.data(), nullptr, nullptr});
+  const mliap_local_rows wanted = shares.wanted();
+  std::atomic<int> next{0};
+  std::mutex mutex;
+  std::condition_variable turn;
+  int finished = 0, last = -1;
+  const auto work = [&](int self) {
+    for (int begin; (begin = next.fetch_add(size)) < N;) {
+      const int end = std::min(N, begin + size);
+      const Share<Real> share(wanted, begin, end);
+      std::copy_n(share.species.data(), share.rows, sums.species.data() + begin);
+      std::unique_lock<std::mutex> lock(mutex);
+      turn.wait(lock, [&] { return finished == begin; });
+      if (!wanted.add(wanted.caller, share.capacity, share.width, sizeof(Real), share.r_ij.data()))
+        std::exit(4);
+      finished = end;
+      *handed_over += last >= 0 && last != self;
+      last = self;
+      turn.notify_all();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int t = 0; t < n_threads; t++) threads.emplace_back(work, t);
+  for (std::thread &thread : threads) thread.join();
+  return sums;
+}
+
+/* Newton's third law pair by pair, without rows. */
+static std::vector<double> all_pairs(const Points &points)
+{
+  std::vector<double> f(3 * N);
+  for (int i = 0; i < N; i++)
+    for (int j = 0; j < N; j++) {
+      if (i == j || points.species[i] < 0 || points.species[j] < 0) continue;
+      if (square_distance(points.x + 3 * i, points.x + 3 * j) >= CUTOFF * CUTOFF) continue;
+      for (int c = 0; c < 3; c++) {
+        const double g = (points.x[3 * j + c] - points.x[3 * i + c]) * (points.species[j] + 1);
+        f[3 * i + c] += g;
+        f[3 * j + c] -= g;
+      }
+    }
+  return f;
+}
+
+int main(int, char **arguments)
+{
+  int handed_over = 0, shares = 0, alone = 0;
+  for (int round = 0; round < std::atoi(arguments[1]); round++) {
+    std::vector<double> x(3 * N);
+    std::vector<int> species(N);
+    for (double &value : x) value = any(384) / 64.0;
+    for (int &kind : species) kind = any(3) - 1;
+    const Points points{N, N, x.data(), species.data()};
+    const int size = 1 + any(20), n_threads = 2 + any(4);
+    const auto one = evaluate<double>(points, size, 1, &alone);
+    const auto many = evaluate<double>(points, size, n_threads, &handed_over);
+    const auto single = evaluate<float>(points, size, n_threads, &handed_over);
+    shares += 2 * ((N + size - 1) / size);
+    // on the grid every sum is exact, in both precisions
+    if (one.f != many.f || one.virial != many.virial || one.species != species) return 5;
+    if (many.f != all_pairs(points) || single.f != one.f || many.species != species) return 6;
+  }
+  if (alone != 0) return 7;
+  printf("%d %d\n", handed_over, shares);
+}
