@@ -18,8 +18,8 @@ BLOCK = re.compile(r"(?:Save\s+this\s+as\s+`(\S+)`:\s+)?^```(\w+)\n(.*?)^```$", 
 # what is smaller in the short form
 SHORT = {
     "STRUCTURES = 90": "STRUCTURES = 36",
-    "STEPS, HIDDEN = 4.5, 250, 32": "STEPS, HIDDEN = 4.5, 100, 16",
-    "INSERTIONS, KT = 40": "INSERTIONS, KT = 10",
+    "STEPS, HIDDEN = 4.5, 400, 32": "STEPS, HIDDEN = 4.5, 100, 16",
+    "INSERTIONS = 100": "INSERTIONS = 20",
     "order, degree = 2, 6": "order, degree = 2, 5",
     "spacing index 0.15": "spacing index 0.6",
     "points index 5": "points index 2",
