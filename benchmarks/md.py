@@ -229,7 +229,9 @@ def native(rounds: int, cores: int, sizes: list[int], folder: Path) -> list[dict
         seen: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
         for turn in range(rounds if cells < 40 else 2):
             for name, (style, n) in variants.items():
-                steps = max(20, (40 if "neural" in name else 400) * 2048 // atoms)
+                if "neural" in name and turn and cells >= 40:
+                    continue  # minutes
+                steps = max(4, 40 * 2048 // atoms) if "neural" in name else 20 + 400 * 2048 // atoms
                 seen[name].append(one_process(style, cells, n, steps, folder))
             print(f"  {atoms} atoms: round {turn + 1}", flush=True)
         ms, memory = (
