@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import oracle_mtp
 import oracle_nep
 import test_ace
 import test_model_file
@@ -37,7 +38,7 @@ import test_sw
 from small_tables import small_table
 
 from mliap_local.model_file import files, programs
-from mliap_local.models import Converted, ace, adp, eam, nep, snap, sw
+from mliap_local.models import Converted, ace, adp, eam, mtp, nep, snap, sw
 
 jax.config.update("jax_enable_x64", True)
 
@@ -302,6 +303,12 @@ def _nep_seeds(folder):
         oracle_nep.write_random(folder / str(k) / "nep.txt", header)
 
 
+def _mtp_seeds(folder):
+    for k, (level, elements) in enumerate(((2, "Cu"), (6, "Cu Ni"))):
+        (folder / str(k)).mkdir()
+        oracle_mtp.write_random(folder / str(k) / "made.mtp", oracle_mtp.Header(level, elements))
+
+
 def _one_file(name, text):
     def seeds(folder):
         (folder / "one").mkdir()
@@ -344,6 +351,12 @@ _table = _converting(eam, file=lambda names: names, format=lambda names: None)
 _nep = _converting(nep, file=_only, elements=lambda names: None)
 _sw = _converting(sw, file=_only, elements=lambda names: ["Si", "C"])
 _ace = _converting(ace, file=_only)
+
+
+def _mtp(folder):
+    two = re.search(rb"species_count *= *2", next(folder.iterdir()).read_bytes())
+    elements = ["Cu", "Ni"] if two else ["Cu"]
+    return _converting(mtp, file=_only, elements=lambda names: elements)(folder)
 
 
 def _snap(folder):
@@ -389,6 +402,7 @@ FORMATS = {
     "sw": Format(_sw_seeds, _sw, mutated_text),
     "snap": Format(_snap_seeds, _snap, mutated_text),
     "nep": Format(_nep_seeds, _nep, mutated_text),
+    "mtp": Format(_mtp_seeds, _mtp, mutated_text),
     "ace": Format(_one_file("made.ace", test_ace.HEADER), _ace, mutated_text),
     "yace": Format(_one_file("made.yace", test_ace.TREE), _ace, mutated_text),
     "model": Format(_zip_seeds, _model, mutated_zip),

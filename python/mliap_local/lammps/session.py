@@ -126,9 +126,22 @@ class Session:
             self._proposal = None
             assert cache is not None  # it was prepared
             writing = _Writing(self._kernels, cache, places)
-            answer = self._evaluate(shares, False, None, writing, few=True)
+            if shares.n_rows < FEW_ROWS * self._threads and self._measured:
+                answer = self._fill_at_once(shares, writing)
+            else:
+                answer = self._evaluate(shares, False, None, writing)
             self._cache = writing.cache
             return answer
+
+    def _fill_at_once(self, shares: Shares, writing: _Writing) -> tuple[float, float]:
+        """`_evaluate` for a trial's rows, without what many shares need."""
+        n = shares.n_rows
+        width = self._width = padding.width_capacity(shares.find(0, n), self._width)
+        block = self._kernels.block_rows(width)
+        capacity = padding.fill_capacity(n, block)
+        rows = self._laid_out(shares, n, capacity, width, block)
+        energy, squares = self._compiled(("fill", capacity, width), writing.fill, rows).tolist()
+        return energy, squares
 
     def _evaluate(
         self,
@@ -136,7 +149,6 @@ class Session:
         forces: bool,
         atom_energy: np.ndarray | None,
         writing: _Writing | None,
-        few: bool = False,
     ) -> tuple[float, float]:
         """Evaluate atoms share by share, as many at once as there are threads.
 
@@ -144,8 +156,6 @@ class Session:
         was faster.
         """
         n, threads = shares.n_rows, self._threads
-        if few and n < FEW_ROWS * threads:
-            threads = 1
         # shares are as wide as the widest of the last time, or much narrower, whoever comes first
         common = self._width
         if n and not common:
