@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 
 from running import BIN, HERE, options, run
@@ -17,10 +18,10 @@ PAGE = HERE.parent / "docs" / "your-own-model.md"
 BLOCK = re.compile(r"(?:Save\s+this\s+as\s+`(\S+)`:\s+)?^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # what is smaller in the short form
 SHORT = {
-    "STRUCTURES = 90": "STRUCTURES = 36",
-    "STEPS, HIDDEN = 4.5, 400, 32": "STEPS, HIDDEN = 4.5, 100, 16",
+    "STRUCTURES, RUN = 90, 100": "STRUCTURES, RUN = 36, 15",
+    "STEPS, HIDDEN = 4.5, 800, 32": "STEPS, HIDDEN = 4.5, 100, 16",
     "INSERTIONS = 100": "INSERTIONS = 20",
-    "order, degree = 2, 6": "order, degree = 2, 5",
+    "order, degree = 3, 6": "order, degree = 2, 4",
     "spacing index 0.15": "spacing index 0.6",
     "points index 5": "points index 2",
     "steps index 2500": "steps index 500",
@@ -47,7 +48,9 @@ def main() -> None:
             (folder / name).write_text(text)
         elif not text.startswith("pip install"):
             print(f"\n{text.strip()}", flush=True)
+            start = time.perf_counter()
             run(["bash", "-e", "-c", text], folder, show)
+            print(f"{time.perf_counter() - start:.0f} s", flush=True)
     print(f"picture: {folder / 'own-model.png'}")
 
 
