@@ -1,7 +1,7 @@
 """A potential of one's own: data, two models, their runs of `fix gcmc`, and the picture.
 
-Does what docs/your-own-model.md says, block by block, and nothing else: files that the page tells to
-save are saved, its commands are run. Everything goes to the folder `demo`, the picture as
+Does what docs/your-own-model.md says, block by block, and nothing else: files that the page tells
+to save are saved, its commands are run. Everything goes to the folder `demo`, the picture as
 own-model.png. The files are there to be changed.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from running import BIN, HERE, options, run
 
 PAGE = HERE.parent / "docs" / "your-own-model.md"
-BLOCK = re.compile(r"(?:Save\s+this\s+as\s+`(\S+)`:\s+)?^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"(?:Save\s+this\s+as\s+`(\S+)`:\s+)?^```(\w+)\n(.*?)^```$", re.S | re.M)
 # what is smaller in the short form
 SHORT = {
     "STRUCTURES, RUN = 90, 100": "STRUCTURES, RUN = 36, 15",

@@ -1,4 +1,4 @@
-"""docs/your-own-model.md from data to picture: every block runs, in short, as its example runs it."""
+"""docs/your-own-model.md from data to picture: its example runs every block, in short."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def test_model(folder, name):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("\nok ") >= 8
     metadata = read_model(folder / f"{name}.zip").metadata
-    assert list(metadata.elements) == ["Pd", "H"]
+    assert metadata.elements == ("Pd", "H")
+    assert metadata.isolated_energies is not None
+    assert sorted(metadata.isolated_energies) == ["H", "Pd"]
     assert all(abs(energy) < 1e-10 for energy in metadata.isolated_energies.values())
     assert metadata.overlap == (0.9 if name == "network" else None)
 
