@@ -81,7 +81,7 @@ def test_run(folder, name):
     assert len(largest) == 2  # one for each chemical potential
     for off, allowed in largest:
         assert float(off) < float(allowed) < 1e-4
-    assert all(int(n) > 500 for n in re.findall(r"and (\d+) incremental evaluations", log))
+    assert all(int(n) > 200 for n in re.findall(r"and (\d+) incremental evaluations", log))
     mu, loading = np.loadtxt(folder / f"loading.{name}")[:, 1:].T
     low, high = (loading[mu == value].mean() for value in np.unique(mu))
     assert 0 < low < high < 1 and np.unique(loading).size > 3
