@@ -126,9 +126,9 @@ class Kernels:
             + (f"; {metadata.jumps}" if metadata.jumps else "")
         )
 
-    def block_rows(self, width: int) -> int:
-        """Rows of so many neighbours that are evaluated at once."""
-        return padding.block_rows(width, self._message_width, self.device.platform)
+    def block_rows(self, width: int, n_rows: int) -> int:
+        """Rows of so many neighbours that are evaluated at once, where there are `n_rows`."""
+        return padding.block_rows(width, self._message_width, n_rows, self.device.platform)
 
     def _input(self, edges: Any, cache: LocalMLIAPCache | None = None) -> LocalMLIAPInput:
         config = self._model if cache is None else dataclasses.replace(self._model, cache=cache)
@@ -293,6 +293,11 @@ def _device(name: str, node_rank: int) -> Any:
     try:
         devices = jax.local_devices(backend=name)
     except RuntimeError as error:
+        if name == "gpu" and jax.config.jax_platforms == "cpu":  # see jax_environment in bridge.py
+            raise ModelFileError(
+                "device gpu was asked for, but JAX was started in this process for device cpu; open "
+                "a model with device gpu first, or set JAX_PLATFORMS=cuda,cpu in the environment"
+            ) from error
         raise ModelFileError(
             f"device {name} was asked for, but this JAX has none ({error}); install a JAX with "
             "its plugin, or use device cpu"

@@ -41,7 +41,7 @@ class Session:
         device: `cpu` or `gpu`.
         reference_isolated: energies relative to isolated atoms.
         node_rank: place of this process on its node, which chooses the device.
-        threads: that evaluate all atoms, on a CPU.
+        threads: that evaluate all atoms; for a GPU, that find and hand over their neighbours.
     Raises:
         ModelFileError: unusable file, element the model does not know, other units, no such device.
     """
@@ -69,7 +69,7 @@ class Session:
         self._width = self._cache_rows = 0
         self._scale: Any = None  # of message sums at the last settled full evaluation
         self._update = kernels.update
-        self._threads = threads if kernels.device.platform == "cpu" else 1
+        self._threads = threads
         self._pool = ThreadPoolExecutor(self._threads)  # starts threads when they are first needed
         self._lock, self._memory = threading.Lock(), _Memory()
         self._measured = kernels.dtype == np.float64  # see ROUNDING in kernels.py
@@ -137,7 +137,7 @@ class Session:
         """`_evaluate` for a trial's rows, without what many shares need."""
         n = shares.n_rows
         width = self._width = padding.width_capacity(shares.find(0, n), self._width)
-        block = self._kernels.block_rows(width)
+        block = self._kernels.block_rows(width, n)
         capacity = padding.fill_capacity(n, block)
         rows = self._laid_out(shares, n, capacity, width, block)
         energy, squares = self._compiled(("fill", capacity, width), writing.fill, rows).tolist()
@@ -160,8 +160,9 @@ class Session:
         common = self._width
         if n and not common:
             common = padding.width_capacity(shares.find(0, min(n, FEW_ROWS)))
-        block = self._kernels.block_rows(common)
+        block = self._kernels.block_rows(common, n)
         share = padding.share_rows(n, common, block, threads, self._kernels.device.platform)
+        share = min(share, max(n, 1))
         turns, widths = _Turns(), [1]
         totals = np.zeros(2)
         fused = writing is not None and not forces and atom_energy is None and share >= n
@@ -171,7 +172,7 @@ class Session:
             end = min(begin + share, n)
             width = padding.width_capacity(shares.find(begin, end), common)
             widths.append(width)
-            block = self._kernels.block_rows(width)
+            block = self._kernels.block_rows(width, share)
             capacity = padding.fill_capacity(share, block)
             rows = self._laid_out(shares, end - begin, capacity, width, block)
             if fused:
