@@ -124,6 +124,7 @@ class Kernels:
             f"{name}: {' '.join(elements)}, cutoff {self.cutoff:g}, {metadata.precision}, "
             f"units {metadata.units}, {self.device.platform}, jax {jax.__version__}"
             + (f"; {metadata.jumps}" if metadata.jumps else "")
+            + ("; built anew, convert it again" if model.built_anew else "")
         )
 
     def block_rows(self, width: int, n_rows: int) -> int:
@@ -295,8 +296,8 @@ def _device(name: str, node_rank: int) -> Any:
     except RuntimeError as error:
         if name == "gpu" and jax.config.jax_platforms == "cpu":  # see jax_environment in bridge.py
             raise ModelFileError(
-                "device gpu was asked for, but JAX was started in this process for device cpu; open "
-                "a model with device gpu first, or set JAX_PLATFORMS=cuda,cpu in the environment"
+                "device gpu was asked for, but JAX was started in this process for device cpu; "
+                "open one with device gpu first, or set JAX_PLATFORMS=cuda,cpu in the environment"
             ) from error
         raise ModelFileError(
             f"device {name} was asked for, but this JAX has none ({error}); install a JAX with "

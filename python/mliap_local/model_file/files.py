@@ -29,10 +29,12 @@ from ..models import FAMILIES, ModelFunctions, atomic_numbers
 from . import vetting
 from .checks import Check, check_functions, evaluate_once
 from .errors import ModelFileError, failure_text, file_error
+from .origin import Origin, convert_again, parse_origin, read_contents, same_model
 from .programs import (
     DTYPES,
     PROGRAMS,
     PlatformError,
+    UnreadableError,
     casting,
     deserialise,
     require_x64,
@@ -83,6 +85,7 @@ class ModelMetadata:
     force_jump: float | None = None  #: the same for the force
     overlap: float | None = None  #: unit of length; closer, the model should not be asked
     jax_version: str | None = None  #: of the JAX that exported it
+    converted: Origin | None = None  #: from which published potential, without its files
 
     @property
     def jumps(self) -> str:
@@ -106,6 +109,8 @@ class Model(NamedTuple):
     message_width: int
     #: 1: the edge function ends in a transposition, it computes with edges as the last axis.
     edges_last: int
+    #: True: this JAX cannot read the programs, and made them anew of what they were converted from.
+    built_anew: bool = False
 
 
 def read_model(
@@ -132,8 +137,18 @@ def _model(path, content: bytes, platform: str | None, trusted: bool) -> Model:
     require_x64(path, metadata.precision)
     if not trusted:
         vetting.vet(path, content, platform or export.default_export_platform())
-    functions, *rest = deserialise(path, members, metadata.precision, platform)
-    return Model(functions, metadata, *rest)
+    try:
+        functions, *rest = deserialise(path, members, metadata.precision, platform)
+        return Model(functions, metadata, *rest)
+    except UnreadableError:
+        if metadata.converted is None:
+            raise
+    made = convert_again(path, read_contents(path, content, metadata.converted))
+    same_model(path, made, metadata.cutoff, metadata.elements)
+    here = platform or export.default_export_platform()
+    blobs = serialise(path, made.functions, metadata.precision, 2, (here,))
+    functions, *rest = deserialise(path, blobs, metadata.precision, platform)
+    return Model(functions, metadata, *rest, built_anew=True)
 
 
 def check_model(path: str | PathLike) -> list[Check]:
@@ -232,6 +247,7 @@ def export_model(
     vjp_order: int = 2,
     platforms: Sequence[str] = ("cpu", "cuda"),
     checks: bool = True,
+    origin: Origin | None = None,
 ) -> Model:
     """Write any three JAX functions as a model file, after checking them.
 
@@ -252,6 +268,7 @@ def export_model(
       vjp_order: 2 for forces and Hessians, 1 for forces, 0 for energies only.
       platforms: that it shall run on.
       checks: False writes without the numerical checks, and leaves `smooth` and jumps unknown.
+      origin: what `mliap-local convert` made it from, which goes into the file.
 
     Returns:
       The model as it will be read again.
@@ -277,6 +294,7 @@ def export_model(
         "masses": masses and dict(masses),
         "overlap": overlap,
         "jax_version": jax.__version__,
+        "converted": origin and origin.fields(),
     }
     fields = {key: value for key, value in fields.items() if value is not None}
     metadata = _validate_metadata(path, fields)
@@ -318,7 +336,8 @@ def export_model(
         fields |= {key: size for key, size in jumps.items() if size}
         fields.setdefault("isolated_energies", report.isolated_energies)
     metadata = _validate_metadata(path, fields)
-    _write_members(path, {_METADATA: json.dumps(fields, indent=2).encode(), **blobs})
+    extra = origin.members() if origin else {}
+    _write_members(path, {_METADATA: json.dumps(fields, indent=2).encode(), **blobs, **extra})
     if checks and can_run:
         vetting.remember(Path(path).read_bytes())  # it has been run here already
     return Model(functions, metadata, *rest)
@@ -494,6 +513,7 @@ def _validate_metadata(path, fields) -> ModelMetadata:
     values = {key: value for key, value in fields.items() if key in known}
     values["cutoff"] = float(cutoff)
     values["elements"] = None if elements is None else tuple(elements)
+    values["converted"] = parse_origin(path, fields.get("converted"))
     return ModelMetadata(**values)
 
 

@@ -55,6 +55,10 @@ class PlatformError(ModelFileError):
         self.platforms = tuple(platforms)
 
 
+class UnreadableError(ModelFileError):
+    """A program that this JAX cannot read, as far as can be seen for its age."""
+
+
 def require_x64(path: Any, precision: str) -> None:
     """Refuse 64bit models while JAX makes 32 bit numbers of everything.
 
@@ -166,13 +170,13 @@ def _deserialise(path, name, blob, platform):
         raise
     except Exception as error:  # flatbuffers has no error of its own for bytes that are not one
         found = f"{type(error).__name__}: {error}"
-        raise file_error(path, name, "a serialised jax.export", found, _READABLE) from error
+        raise _unreadable(path, name, "a serialised jax.export", found) from error
     oldest = export.minimum_supported_calling_convention_version
     newest = export.maximum_supported_calling_convention_version
     version = exported.calling_convention_version
     if not oldest <= version <= newest:
         expected = f"a calling convention of {oldest} to {newest}"
-        raise file_error(path, name, expected, str(version), _READABLE)
+        raise _unreadable(path, name, expected, str(version))
     if platform not in exported.platforms:
         remedy = "export the model again for this platform too, or run it where it can"
         found = f"an export for {', '.join(exported.platforms)}"
@@ -181,6 +185,10 @@ def _deserialise(path, name, blob, platform):
     if exported.nr_devices != 1:
         raise file_error(path, name, "an export for one device", f"{exported.nr_devices} devices")
     return exported
+
+
+def _unreadable(path, name, expected, found):
+    return UnreadableError(str(file_error(path, name, expected, found, _READABLE)))
 
 
 def _widths(path, node_init, edge, readout, precision) -> tuple[int, int]:
@@ -252,7 +260,7 @@ def _check_program(path, name, exported) -> int:
             derivative = program.vjp() if order < 2 and program.has_vjp() else None
         except Exception as error:  # MLIR and flatbuffers raise what they like
             found = failure_text(error)
-            raise file_error(path, name, "a StableHLO program", found, _READABLE) from error
+            raise _unreadable(path, name, "a StableHLO program", found) from error
         effects = map(str, (*program.ordered_effects, *program.unordered_effects))
         targets = [t for line in text.splitlines() for t in _calls_out(line)]
         for target in (*targets, *effects):
