@@ -70,7 +70,7 @@ def opened(monkeypatch, error):
 
     monkeypatch.setattr(bridge, "_open_session", open_session)
     words = [ffi.new("char[]", w.encode()) for w in ("a model.zip", "Ni Al", "metal", "cpu")]
-    settings = ffi.new("struct mliap_local_settings *", [*words, 1, 2, 4])
+    settings = ffi.new("struct mliap_local_settings *", [*words, 1, 2, 4, 0])
     summary, isolated, mass = ffi.new("char[]", 9), *(ffi.new("double[]", 2) for _ in range(2))
     model = ffi.new("struct mliap_local_model *")
     model.isolated_energy, model.summary, model.summary_size = isolated, summary, 9

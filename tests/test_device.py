@@ -150,7 +150,7 @@ def test_a_process_that_began_with_the_cpu_says_so(model):
     code = f"""
 from mliap_local.lammps import bridge
 settings = dict(model_file={model("lj")!r}, elements=["Ar"], units="lj", reference_isolated=False,
-                node_rank=0, threads=1)
+                node_rank=0, threads=1, graded=False)
 for device in ("cpu", "gpu"):
     bridge._open_session(settings | dict(device=device))
 """

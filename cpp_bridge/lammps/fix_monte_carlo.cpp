@@ -74,8 +74,8 @@ int FixMonteCarlo::whole(const char *word) const
 
 void FixMonteCarlo::unknown(const char *word, const char *known)
 {
-  error->all(FLERR, "Unknown fix {} keyword {}; known are {}, model, check, verify", name_, word,
-             known);
+  error->all(FLERR, "Unknown fix {} keyword {}; known are {}, model, check, verify, grade", name_,
+             word, known);
 }
 
 void FixMonteCarlo::left_to_stock(const char *word)
@@ -87,7 +87,7 @@ void FixMonteCarlo::left_to_stock(const char *word)
 bool FixMonteCarlo::keyword(int &k, int narg, char **arg)
 {
   const std::string word = arg[k];
-  if (word != "model" && word != "check" && word != "verify") return false;
+  if (word != "model" && word != "check" && word != "verify" && word != "grade") return false;
   if (k + 1 >= narg) utils::missing_cmd_args(FLERR, "fix " + name_ + " " + word, error);
   if (word == "model") {
     if (k + 2 + atom->ntypes > narg)
@@ -98,6 +98,13 @@ bool FixMonteCarlo::keyword(int &k, int narg, char **arg)
     file_ = arg[k + 1];
     elements_.assign(arg + k + 2, arg + k + 2 + atom->ntypes);
     k += 2 + atom->ntypes;
+    return true;
+  }
+  if (word == "grade") {
+    grade_ = number(arg[k + 1]);
+    if (!(grade_ > 0.0))
+      error->all(FLERR, "Fix {} grade: expected a number > 0, got {}", name_, arg[k + 1]);
+    k += 2;
     return true;
   }
   (word == "check" ? check_ : verify_) = whole(arg[k + 1]);
@@ -138,7 +145,7 @@ void FixMonteCarlo::init()
   refuse_other_energies();
   open_model();
   compared_ = false;
-  trials_ = overlaps_ = 0;
+  trials_ = overlaps_ = beyond_ = 0;
   largest_drift_ = tolerated_ = mismatch_ = 0.0;
 }
 
@@ -175,6 +182,7 @@ void FixMonteCarlo::open_model()
   std::string file = file_, device = "cpu";
   std::vector<std::string> types = elements_;
   bool relative = false;
+  double grade = grade_;
   if (file.empty()) {
     if (!pair)
       error->all(FLERR,
@@ -186,6 +194,7 @@ void FixMonteCarlo::open_model()
     types = pair->elements_of_types();
     device = pair->device();
     relative = pair->relative();
+    if (grade == 0.0) grade = pair->grade();
   }
   std::vector<std::string> distinct;
   species_of_type_.assign(atom->ntypes + 1, -1);
@@ -200,17 +209,19 @@ void FixMonteCarlo::open_model()
     error->all(FLERR, "Fix {} model: expected an element for some atom type, got NULL for all",
                name_);
   std::string wanted = file + "\n" + device + (relative ? "\nrelative" : "\n");
+  wanted += grade > 0.0 ? "\ngraded" : "\n";
   for (const std::string &element : types) wanted += " " + element;
   if (pair && file_.empty()) wanted += " " + std::to_string(pair->openings());
   if (wanted != opened_) {
     opened_.clear();
-    model_.open(file.c_str(), distinct, device, relative);
+    model_.open(file.c_str(), distinct, device, relative, grade > 0.0);
     opened_ = wanted;
   }
   overlap_ = pair && file_.empty() ? pair->overlap() : model_.overlap;
   overlap_ = std::max(overlap_, COINCIDENT * model_.cutoff);
   if (pair && file_.empty() && pair->verify() > 0) verify_ = pair->verify();
   stage_.set_cutoff(model_.cutoff);
+  stage_.set_grade(grade);
   stage_.forget();
 }
 
@@ -391,12 +402,17 @@ double FixMonteCarlo::difference(const std::vector<TrialAtom> &gone,
   trials_++;
   const Stage::Answer answer = stage_.propose(gone, come, overlap_);
   if (answer == Stage::Answer::failed) failed();
-  double sums[3] = {stage_.difference(), answer == Stage::Answer::overlap ? 1.0 : 0.0, 0.0};
+  double sums[4] = {stage_.difference(), answer == Stage::Answer::overlap ? 1.0 : 0.0, 0.0,
+                    answer == Stage::Answer::beyond ? 1.0 : 0.0};
   if (close_cutoff_ > 0.0) sums[2] = stage_.close_pairs_difference(close_cutoff_);
-  sum(sums, 3);
+  sum(sums, 4);
   proposed_close_pairs_ = close_pairs_ + sums[2];
   if (sums[1] > 0.0) {
     overlaps_++;
+    return Model::OVERLAP_ENERGY;
+  }
+  if (sums[3] > 0.0) {
+    beyond_++;
     return Model::OVERLAP_ENERGY;
   }
   if (!std::isfinite(sums[0]))
@@ -428,13 +444,16 @@ std::vector<double> FixMonteCarlo::differences(std::vector<Stage::Trial> &trials
   for (const Stage::Trial &trial : trials) {
     sums.push_back(trial.answer == Stage::Answer::overlap ? 0.0 : trial.difference);
     sums.push_back(trial.answer == Stage::Answer::overlap ? 1.0 : 0.0);
+    sums.push_back(trial.answer == Stage::Answer::beyond ? 1.0 : 0.0);
   }
   sum(sums.data(), static_cast<int>(sums.size()));
   std::vector<double> energies;
   for (std::size_t t = 0; t < trials.size(); t++) {
-    overlaps_ += sums[2 * t + 1] > 0.0;
-    energies.push_back(sums[2 * t + 1] > 0.0 ? Model::OVERLAP_ENERGY : sums[2 * t]);
-    if (sums[2 * t + 1] == 0.0) verify(sums[2 * t], trials[t].gone, trials[t].come);
+    const bool overlap = sums[3 * t + 1] > 0.0, beyond = !overlap && sums[3 * t + 2] > 0.0;
+    overlaps_ += overlap;
+    beyond_ += beyond;
+    energies.push_back(overlap || beyond ? Model::OVERLAP_ENERGY : sums[3 * t]);
+    if (!overlap && !beyond) verify(sums[3 * t], trials[t].gone, trials[t].come);
   }
   return energies;
 }
@@ -563,6 +582,8 @@ void FixMonteCarlo::post_run()
                  "evaluated wholly, {} compilations\n",
                  id, name_, trials_, overlaps_, stage_.updates(), stage_.filled(),
                  stage_.compilations());
+  if (beyond_ > 0)
+    utils::logmesg(lmp, "fix {} {}: {} trials refused for their grade\n", id, name_, beyond_);
   if (check_ > 0)
     utils::logmesg(lmp, "fix {} {}: largest |model - pair style| {:.3g}\n", id, name_, mismatch_);
   if (verify_ > 0)

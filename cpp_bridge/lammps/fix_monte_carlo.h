@@ -96,7 +96,7 @@ class FixMonteCarlo : public Fix {
   std::string opened_;    // what is open, in words
   std::vector<int> species_of_type_;
   std::vector<int> species_;
-  double overlap_ = 0.0;
+  double overlap_ = 0.0, grade_ = 0.0;
   int check_ = 1000, verify_ = 0;
   double check_tolerance_ = 0.0;
 
@@ -104,7 +104,7 @@ class FixMonteCarlo : public Fix {
   bool check_due_ = false;
   double first_difference_ = 0.0;
   bool compared_ = false;
-  long stages_ = 0, trials_ = 0, overlaps_ = 0, since_verified_ = 0;
+  long stages_ = 0, trials_ = 0, overlaps_ = 0, beyond_ = 0, since_verified_ = 0;
   double largest_drift_ = 0.0, tolerated_ = 0.0, mismatch_ = 0.0;
 };
 

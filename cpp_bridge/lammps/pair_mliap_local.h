@@ -19,7 +19,18 @@ namespace LAMMPS_NS {
 
 class PairMLIAPLocal : public Pair {
  public:
-  enum { FULL, INCREMENTAL, FORCES, DRIFT, COMPILATIONS, OVERLAPS, TOLERATED, N_COUNTERS };
+  enum {
+    FULL,
+    INCREMENTAL,
+    FORCES,
+    DRIFT,
+    COMPILATIONS,
+    OVERLAPS,
+    TOLERATED,
+    GRADE,
+    BEYOND,
+    N_COUNTERS
+  };
 
   PairMLIAPLocal(class LAMMPS *);
   ~PairMLIAPLocal() override;
@@ -43,6 +54,7 @@ class PairMLIAPLocal : public Pair {
   const std::string &device() const { return device_; }
   bool relative() const { return relative_; }
   double overlap() const { return overlap_; }
+  double grade() const { return grade_; }
   int verify() const { return verify_; }
   int openings() const { return openings_; }    // a number that changes when a model is opened
 
@@ -61,7 +73,7 @@ class PairMLIAPLocal : public Pair {
   mliap_local::NeighbourList neighbour_list(const mliap_local::Points &);
 
   double trial_energy(const mliap_local::Points &);
-  double energy_alone(const mliap_local::Points &, mliap_local::Changes::Answer);
+  double energy_alone(const mliap_local::Points &, mliap_local::Changes::Answer, bool refuse);
   double verified(const mliap_local::Points &, double energy);
   void refuse_readers_of_forces();
   mliap_local_result full(const mliap_local::Points &, bool keep, bool forces, bool atoms);
@@ -83,7 +95,7 @@ class PairMLIAPLocal : public Pair {
   // keywords of pair_style
   bool cache_, forces_, relative_;
   int verify_, refresh_;
-  double verify_tolerance_, asked_overlap_;
+  double verify_tolerance_, asked_overlap_, grade_;
   std::string device_;
 
   Model model_;
@@ -107,7 +119,7 @@ class PairMLIAPLocal : public Pair {
   bool by_atoms_ = false;    // fix sgcmc asks for energies of atoms
   bool checked_ = false;    // what only the first call of a run can see
   long since_verified_ = 0;
-  double counters_[N_COUNTERS] = {0, 0, 0, 0, 0, 0, 0};
+  double counters_[N_COUNTERS] = {};
 };
 
 }    // namespace LAMMPS_NS

@@ -347,7 +347,7 @@ Stage::Answer Stage::propose(const std::vector<TrialAtom> &gone, const std::vect
   } else if (!evaluate_wholly(proposal_, difference_)) {
     return Answer::failed;
   }
-  return Answer::difference;
+  return grade_ > 0.0 && result.grade > grade_ ? Answer::beyond : Answer::difference;
 }
 
 /* Where huge messages are taken away only rounding would be left: both states from scratch. */
@@ -460,10 +460,16 @@ bool Stage::propose_each(std::vector<Trial> &trials, double overlap)
   mliap_local_result result{};
   result.atom_energy = atom_energy_.data();
   result.settled_energy = settled_energy_.data();
+  if (grade_ > 0.0) {
+    atom_grade_.resize(together_.n_rows());
+    result.atom_grade = atom_grade_.data();
+  }
   if (!evaluator_.update(change, result)) return false;
   settled_ = 0;
   updates_++;
   compilations_ = result.compilations;
+  for (int row = 0; row < together_.n_rows() && grade_ > 0.0; row++)
+    if (atom_grade_[row] > grade_) trials[together_.owner(row)].answer = Answer::beyond;
   if (!result.sound) {    // which of them? each for itself
     for (std::size_t t = 0; t < trials.size(); t++)
       if (trials[t].answer == Answer::difference &&

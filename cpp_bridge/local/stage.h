@@ -48,6 +48,8 @@ class Stage {
  public:
   explicit Stage(Evaluator evaluator) : evaluator_(std::move(evaluator)) {}
   void set_cutoff(double cutoff) { evaluator_.cutoff = cutoff; }
+  /* Trials that leave an atom with a larger grade are answered `beyond`; 0: none are. */
+  void set_grade(double grade) { grade_ = grade; }
 
   /* Do these own points stand where the stage has them, in the same surroundings? What it knows then
      stays true, if that holds for all processes. */
@@ -56,10 +58,10 @@ class Stage {
   void begin(const Points &points, const Surroundings &around);
   void forget() { n_own_ = -1; }
 
-  enum class Answer { none, difference, overlap, failed };
+  enum class Answer { none, difference, overlap, beyond, failed };
   /* What this process's rows add to the difference of energies if `gone` leave and `come` appear.
      none: no row here is touched. overlap: one that comes is closer than `overlap` to a point that
-     stays; difference() is not known then. failed: see failure(). It is a proposal until the next
+     stays; difference() is not known then. beyond: see set_grade(). failed: see failure(). It is a proposal until the next
      call of this object. */
   Answer propose(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come,
                  double overlap);
@@ -154,7 +156,8 @@ class Stage {
   Proposal proposal_;
   PackedChange packed_;
   PackedTogether together_;
-  std::vector<double> atom_energy_, settled_energy_;
+  double grade_ = 0.0;
+  std::vector<double> atom_energy_, settled_energy_, atom_grade_;
   mutable std::vector<int> near_;
   std::vector<int> rows_row_;
   std::string failure_;

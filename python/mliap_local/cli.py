@@ -173,6 +173,7 @@ def _info(options):
         "smooth at the cutoff": model["jumps"] or ("yes" if metadata["smooth"] else None),
         "isolated energies": " ".join(f"{e} {value:.10g}" for e, value in energies.items()) or None,
         "derivatives": ("none: energies only", "forces", "forces and Hessians")[model["vjp_order"]],
+        "grade": "of extrapolation" if model["grade"] else "none",
         "widths": f"embedding {model['embedding_width']}, message {model['message_width']}",
         "exported by jax": metadata["jax_version"],
         "converted from": _origin(metadata["converted"]),

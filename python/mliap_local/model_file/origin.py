@@ -61,24 +61,31 @@ def parse_origin(path: Any, fields: Any) -> Origin | None:
     """
     if fields is None:
         return None
-    good = isinstance(fields, dict) and fields.get("family") in FAMILIES
-    names, arguments, version = (
-        (fields.get("files"), fields.get("arguments"), fields.get("version"))
-        if good
-        else (None, None, None)
-    )
-    good = good and isinstance(version, str)
-    good = good and isinstance(names, list) and all(isinstance(name, str) for name in names)
-    good = good and 0 <= len(names) <= MOST_FILES
-    good = good and isinstance(arguments, list) and len(arguments) <= 4 * MOST_FILES
-    good = good and all(
-        (type(word) is int and 0 <= word < len(names))
-        or (isinstance(word, str) and _WORD.fullmatch(word))
-        for word in arguments
-    )  # fmt: skip
-    if not good:
+    known: dict[str, Any] = fields if isinstance(fields, dict) else {}
+    family, version = known.get("family"), known.get("version")
+    names, words = (_list(known.get(key)) for key in ("files", "arguments"))
+    if not (
+        isinstance(family, str)
+        and family in FAMILIES
+        and isinstance(version, str)
+        and names is not None
+        and words is not None
+        and len(names) <= MOST_FILES
+        and all(isinstance(name, str) for name in names)
+        and all(_is_word(word, len(names)) for word in words)
+    ):
         raise file_error(path, _KEY, "family, arguments, files and version", fields, _REMEDY)
-    return Origin(fields["family"], tuple(arguments), tuple(names), (), version)
+    return Origin(family, tuple(words), tuple(names), (), version)
+
+
+def _list(value: Any) -> list[Any] | None:
+    return value if isinstance(value, list) and len(value) <= 4 * MOST_FILES else None
+
+
+def _is_word(word: Any, n_files: int) -> bool:
+    if isinstance(word, str):
+        return _WORD.fullmatch(word) is not None
+    return type(word) is int and 0 <= word < n_files
 
 
 def read_contents(path: Any, content: bytes, origin: Origin) -> Origin:
