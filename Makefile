@@ -4,6 +4,7 @@
 #   make demo    a short run of what this is for
 #   make test    all tests
 #   make lint    what CI would complain about
+#   make docs    the documentation as a site, build/site/index.html
 #
 # and, with g++ (each takes some ten minutes):
 #
@@ -25,7 +26,7 @@ SOURCES := $(wildcard cpp_bridge/*.* cpp_bridge/*/*) CMakeLists.txt pyproject.to
 DEEPMD := deepmd-kit==3.2.0 dargs==0.5.1 wcmatch==12.0.1 bracex==3.2.3 einops==0.8.2 \
   array-api-compat==1.16.0 lmdb==3.0.0 msgpack==1.2.4
 
-.PHONY: demo test lint venv clean sanitize leaks fuzz
+.PHONY: demo test lint docs venv clean sanitize leaks fuzz
 
 venv: $(VENV)/installed
 
@@ -49,6 +50,10 @@ $(VENV)/linted: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check ".[dev]"
 	touch $@
 
+$(VENV)/documented: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check ".[docs]"
+	touch $@
+
 demo: $(VENV)/installed
 	$(VENV)/bin/python lammps_examples/demo.py
 
@@ -60,6 +65,9 @@ lint: $(VENV)/linted
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/clang-format --dry-run --Werror $(filter-out %/bridge.h,$(wildcard cpp_bridge/*.h cpp_bridge/*.cpp cpp_bridge/*/*))
 	$(VENV)/bin/pyright
+
+docs: $(VENV)/documented
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build
 
 # The plugin with sanitizers, beside a copy of the Python half that is found before the installed one
 SANITIZED := build/sanitized
