@@ -7,6 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "errors.md"
 HOLE = "…"  # what differs from case to case
+SAY_EXPECTED = ("file_error", "_unreadable", "need")
 HANDED_ON = (f"Fix {HOLE}: {HOLE}",)  # what another layer says
 
 
@@ -58,7 +59,7 @@ def python_messages() -> list[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant | ast.JoinedStr | ast.BinOp):
                 messages.append(words_of(node))
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("file_error", "need"):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in SAY_EXPECTED:
                 _, _, expected, *found = map(words_of, node.args)
                 if ast.unparse(node.func) == "need":
                     found = [HOLE, *found]
