@@ -2,12 +2,13 @@
 
 Hydrogen in 108 Ni under gcmc/mliap_local, a million trials for each line of the table:
 
-- pure Monte Carlo, where sums of messages are never started anew but by `refresh`: with its default
-  and without it; every 997th trial the energy of all rows is compared with that of a full evaluation;
+- pure Monte Carlo, where sums of messages start anew by `refresh` only: with its default and
+  without it; every 997th trial the energy of all rows is compared with a full evaluation;
 - hybrid: ten steps of molecular dynamics after each stage of 1000 trials, with memory and time.
 
-`gas`: Lennard-Jones atoms in a box that fills from nothing to thousands and empties again, in turns,
-with steps between. Prints tables, writes results/drift.json and the picture docs/pictures/drift.png.
+`gas`: Lennard-Jones atoms in a box that fills from nothing to thousands and empties again, in
+turns, with steps between. Prints tables, writes results/drift.json and docs/pictures/drift.png.
+Times are of the processor, so that other users do not count.
 
     python benchmarks/drift.py [pure] [hybrid] [gas] [--trials 1000000] [--models eam64 ...]
 """
@@ -83,7 +84,7 @@ class Run:
         self.lmp.commands_string(lines)
 
     def chunk(self, steps: int, words: str = "pre no") -> dict[str, float]:
-        start = time.process_time()  # of the processor: other users do not count
+        start = time.process_time()
         self.lmp.commands_string(f"log {self.log}\nrun {steps} {words} post no\nlog none")
         seconds = time.process_time() - start
         self.said = self.log.read_text()
@@ -123,8 +124,8 @@ def nickel(name: str, refresh: int, trials: int, hybrid: bool, folder: Path) -> 
         series.append(run.chunk(steps))
         if len(series) % 20 == 0:
             last = series[-1]
-            print(f"  {last['trials']:9.0f} trials, sum {last['sum']:.3g} eV,"
-                  f" {last['microseconds']:.0f} us, {last['resident']:.1f} MiB", flush=True)  # fmt: skip
+            words = f"{last['microseconds']:.0f} us, {last['resident']:.1f} MiB"
+            print(f"  {last['trials']:9.0f} trials, sum {last['sum']:.3g} eV, {words}", flush=True)
     run.lmp.close()
     return series
 

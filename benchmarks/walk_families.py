@@ -1,8 +1,8 @@
 """Potentials of every family for random walks: LAMMPS's own style beside ours where it has one.
 
-A name gives two elements, the lattice constant of fcc for which they are not beyond themselves, what
-makes the model, and the native pair style; without one the other side is ours with `cache no` and a
-neighbour search of its own at each energy. Makes files; runs nothing.
+A name gives two elements, a lattice constant of fcc that they bear, what makes the model, and the
+native pair style; without one the other side is ours with `cache no` and a neighbour search of its
+own at each energy. Makes files; runs nothing.
 """
 
 from __future__ import annotations
@@ -48,16 +48,12 @@ def _eam(style: str, file: str, elements: str) -> str:
 
 
 FAMILIES = {
-    "fs": Family(
-        *("Ni H", 3.52, "eam @/NiAlH_jea.eam.fs"), _eam("fs", "NiAlH_jea.eam.fs", "Ni H")
-    ),
+    "fs": Family(*("Ni H", 3.52, "eam @/NiAlH_jea.eam.fs"), _eam("fs", "NiAlH_jea.eam.fs", "Ni H")),
     "he": Family(*("Pd H", 3.89, "eam @/PdHHe.eam.he"), _eam("he", "PdHHe.eam.he", "Pd H")),
     "adp": Family(
         *("Al Cu", 4.05, "adp @/AlCu.adp"), "pair_style adp\npair_coeff * * @/AlCu.adp Al Cu"
     ),
-    "sw": Family(
-        *("Ga N", 4.0, "sw @/GaN.sw Ga N"), "pair_style sw\npair_coeff * * @/GaN.sw Ga N"
-    ),
+    "sw": Family(*("Ga N", 4.0, "sw @/GaN.sw Ga N"), "pair_style sw\npair_coeff * * @/GaN.sw Ga N"),
     "snap": Family(
         *("Ta Ta", 4.1, "snap @/Ta06A.snapcoeff @/Ta06A.snapparam Ta --zbl 4 4.8 Ta=73"),
         "pair_style hybrid/overlay zbl 4 4.8 snap\npair_coeff * * zbl 73 73\n"

@@ -281,8 +281,8 @@ def balance(s: State) -> Iterator[str]:
 
 
 def new_comm(s: State) -> Iterator[str]:
-    if min(s.cells) > 2 and not s.tiled and not s.own:  # LAMMPS refuses the way back after a bisection
-        s.tiled = True
+    if min(s.cells) > 2 and not s.tiled and not s.own:
+        s.tiled = True  # LAMMPS refuses the way back after a bisection
         yield "comm_style tiled"
         if s.large:
             yield CUT.strip()
@@ -390,7 +390,7 @@ def reopen(s: State) -> Iterator[str]:
     yield s.drop("hmc")  # write_restart of LAMMPS crashes with it
     kind = s.one_of("restart", "data")
     file = s.file(kind)
-    yield f"write_{kind} {file}\nclear"
+    yield f"write_{kind} {file}{' nocoeff' if kind == 'data' else ''}\nclear"
     if kind == "data":
         yield "units metal\natom_style atomic\natom_modify map array"
         yield f"boundary {s.boundary}\nread_data {file}\ngroup gas type 2\ngroup host type 1"
@@ -461,14 +461,15 @@ def monte_carlo(s: State) -> Iterator[str]:
         kind, group = s.one_of((2, "gas"), (2, "gas"), (1, "host"))
         mu = s.number(-2.4, -1.6) if kind == 2 else s.number(-4.5, -3.5)
         trials = f"{s.one_of(5, 10)} {s.one_of(0, 5)}"
-        if s.own and s.ranks > 1:  # on several ranks LAMMPS takes the wrong atom after refused moves
-            trials = trials[:-1] + "0"
+        if s.own and s.ranks > 1:
+            trials = trials[:-1] + "0"  # after refused moves LAMMPS takes the wrong atom there
         line = f"fix gcmc {group} {s.style('gcmc')} {every} {trials} {kind} {seed} {hot} {mu} 0.4"
         line += f" full_energy group {group}{where}{s.model}\nfix_modify gcmc dynamic/dof yes"
         yield s.add(name, line, " ".join(f"f_gcmc[{k}]" for k in range(1, 9)))
         yield "run 0"  # LAMMPS cannot unfix what has not run
     elif name == "widom":
-        line = f"fix widom gas {s.style('widom')} {every} 8 2 {seed} {hot} full_energy{where}{s.model}"
+        line = f"fix widom gas {s.style('widom')} {every} 8 2 {seed} {hot} full_energy"
+        line += where + s.model
         yield s.add(name, line, "f_widom[1] f_widom[2]")
         yield "run 0"
     elif name == "neighbors":
@@ -480,8 +481,8 @@ def monte_carlo(s: State) -> Iterator[str]:
         yield s.add(name, line, "f_neighbors[1] f_neighbors[2]")
     else:
         words = "semi-grand yes mu 0 0.5" if name == "semigrand" else ""
-        line = f"fix {name} all {s.style('atom/swap')} {every} 8 {seed} {hot} ke no types 1 2 {words}"
-        line += s.model
+        line = f"fix {name} all {s.style('atom/swap')} {every} 8 {seed} {hot}"
+        line += f" ke no types 1 2 {words}{s.model}"
         yield s.add(name, line, f"f_{name}[1] f_{name}[2]")
 
 
@@ -504,6 +505,8 @@ def others(s: State) -> Iterator[str]:
     name = s.one_of("force", "deposit", "evaporate", "even", "virial", "recenter", "move", "shares")
     if s.has(name) or s.has("hmc", "sgcmc"):
         return
+    if name == "shares" and s.pair in ("sw", "adp", "snap"):
+        return  # which give parts of a triplet to atoms in another way
     if name == "force":
         yield s.add(name, "fix force gas setforce NULL 0.0 NULL")
     elif name == "deposit" and not s.respa and "s" not in s.boundary and not s.has("neighbors"):

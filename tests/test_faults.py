@@ -1,5 +1,5 @@
-"""What goes wrong in the middle of a run: it ends with one message on all ranks, soon, and not well;
-what was written before is what an unbroken run writes, and goes on from there as that one does.
+"""What goes wrong in the middle of a run: it ends with one message on all ranks, soon, and not
+well; what was written before is what an unbroken run writes, and goes on as that one does.
 
 A row is a process of its own, or a few ranks, with one fault; two run at a time. Faults that end
 before a run begins are in test_lammps_errors.py, of single calls in test_bridge.py.

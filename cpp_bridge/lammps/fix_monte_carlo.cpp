@@ -446,8 +446,7 @@ void FixMonteCarlo::verify(double difference, const std::vector<TrialAtom> &gone
   double sums[4] = {stage_.known_energy(), 0.0, 0.0, stage_.squares()};
   if (!stage_.evaluate_known(sums[1], sums[2])) failed();
   sum(sums, 4);
-  judge("sum of all differences", sums[0], sums[1], sums[2] + sums[3],
-        largest_sum_drift_);
+  judge("sum of all differences", sums[0], sums[1], sums[2] + sums[3], largest_sum_drift_);
 }
 
 std::vector<double> FixMonteCarlo::differences(std::vector<Stage::Trial> &trials)
@@ -581,11 +580,12 @@ void FixMonteCarlo::judge(const char *what, double value, double reference, doub
   largest = std::max(largest, drift);
   tolerated_ = std::max(tolerated_, tolerance);
   if (drift <= tolerance) return;
-  error->all(FLERR,
-             "Fix {}: the {} is {:.15g} by increments and {:.15g} by full evaluations, {:.3g} apart "
-             "where {:.3g} is tolerated; use a model in 64bit, a smaller refresh, or a larger "
-             "tolerance with verify N tolerance",
-             name_, what, value, reference, drift, tolerance);
+  error->all(
+      FLERR,
+      "Fix {}: the {} is {:.15g} by increments and {:.15g} by full evaluations, {:.3g} apart "
+      "where {:.3g} is tolerated; use a model in 64bit, a smaller refresh, or a larger "
+      "tolerance with verify N tolerance",
+      name_, what, value, reference, drift, tolerance);
 }
 
 void FixMonteCarlo::post_run()
