@@ -21,6 +21,7 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,10 @@ class Run:
         return sum(float(found) for found in re.findall(words, self.said))
 
 
-def nickel(name: str, refresh: int, trials: int, hybrid: bool, folder: Path) -> list[dict]:
+def nickel(
+    name: str, refresh: int, trials: int, hybrid: bool, folder: Path
+) -> Iterator[list[dict[str, float]]]:
+    """What was seen so far, from time to time: a run that is ended has counted for something."""
     kind = name.rstrip("0123456789")
     hot, every = HOT[kind], 10 if hybrid else 1
     mu = {"eam": -2.3, "neural": -4.0}[kind]
@@ -126,8 +130,9 @@ def nickel(name: str, refresh: int, trials: int, hybrid: bool, folder: Path) -> 
             last = series[-1]
             words = f"{last['microseconds']:.0f} us, {last['resident']:.1f} MiB"
             print(f"  {last['trials']:9.0f} trials, sum {last['sum']:.3g} eV, {words}", flush=True)
+            yield series
+    yield series
     run.lmp.close()
-    return series
 
 
 def gas(folder: Path) -> list[dict]:
@@ -228,9 +233,10 @@ def main() -> None:
                 for refresh in asked.refresh if part == "pure" else (DEFAULT,):
                     label = f"{model} {'never' if refresh == NEVER else refresh}"
                     print(part, label, flush=True)
-                    runs[label] = nickel(model, refresh, asked.trials, part == "hybrid", folder)
+                    for series in nickel(model, refresh, asked.trials, part == "hybrid", folder):
+                        runs[label] = series
+                        results.write_text(json.dumps(found))
                     print(summary(label, runs[label]), flush=True)
-                    results.write_text(json.dumps(found))
             results.write_text(json.dumps(found))
     for part in ("pure", "hybrid"):
         for label, series in found.get(part, {}).items():
