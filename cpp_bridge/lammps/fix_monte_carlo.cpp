@@ -430,7 +430,7 @@ void FixMonteCarlo::refuse_no_number(double difference)
                             name_, difference));
 }
 
-/* Every N-th difference against two full evaluations, and the sum of all that were accepted since rows
+/* Every N-th difference against two full evaluations, and the sum of those accepted since rows
    started anew against one of the same rows. */
 void FixMonteCarlo::verify(double difference, const std::vector<TrialAtom> &gone,
                            const std::vector<TrialAtom> &come)

@@ -36,7 +36,8 @@ class FixMonteCarlo : public Fix {
   /* All trials of a step. */
   virtual void trials() = 0;
 
-  /* Reads model, check, verify and refresh; false if arg[k] is none of them. Moves k behind what was read. */
+  /* Reads model, check, verify and refresh; false if arg[k] is none of them. Moves k behind what was
+     read. */
   bool keyword(int &k, int narg, char **arg);
   [[noreturn]] void unknown(const char *word, const char *known);
   [[noreturn]] void left_to_stock(const char *word);
