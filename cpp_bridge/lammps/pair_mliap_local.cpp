@@ -434,9 +434,13 @@ double PairMLIAPLocal::trial_energy(const Points &now)
   const bool present = last_trial_ != fix_->moves();
   last_trial_ = fix_->moves();
   const Changes::Answer answer = compare(now, present ? 0.0 : overlap_);
-  if (answer != Changes::Answer::overlap) return energy_alone(now, answer, !present);
-  counters_[OVERLAPS]++;
-  return Model::OVERLAP_ENERGY;
+  if (answer == Changes::Answer::overlap) {
+    counters_[OVERLAPS]++;
+    return Model::OVERLAP_ENERGY;
+  }
+  const double energy = energy_alone(now, answer, !present);
+  if (std::isnan(energy)) no_number(now, energy);    // every fix would refuse it, and go on
+  return energy;
 }
 
 double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer, bool refuse)
@@ -502,7 +506,9 @@ void PairMLIAPLocal::step(const Points &now)
   if (!forces_) {
     refuse_readers_of_forces();
     if (!eflag_atom) {
-      eng_vdwl += energy_alone(now, answer, false);
+      const double energy = energy_alone(now, answer, false);
+      if (std::isnan(energy)) no_number(now, energy);
+      eng_vdwl += energy;
       return;
     }
   }
@@ -511,6 +517,7 @@ void PairMLIAPLocal::step(const Points &now)
   const double before = changes_.settled_energy(), squares = changes_.squares();
   const mliap_local_result result = full(now, true, forces_, eflag_atom || by_atoms_);
   const double energy = result.energy;
+  if (std::isnan(energy)) no_number(now, energy);
   if (incremental) judge(now, before, energy, squares, Against::full);
   if (verification_is_due())
     judge(now, energy, searched(now).energy, result.squares, Against::search);
@@ -680,24 +687,27 @@ mliap_local_result PairMLIAPLocal::evaluate(const Points &now, Shares &shares, b
   return result;
 }
 
+void PairMLIAPLocal::no_number(const Points &now, double energy)
+{
+  const auto [i, j] = mliap_local::closest_pair(now);
+  const std::string pair = i < 0
+      ? "no two atoms are here"
+      : fmt::format("the closest atoms are {} and {}, at distance {:.6g}", atom->tag[i],
+                    atom->tag[j],
+                    std::sqrt(mliap_local::square_distance(now.x + 3 * i, now.x + 3 * j)));
+  model_.stop(
+      fmt::format("Pair style mliap_local: expected a number for the energy, but the model gives "
+                  "{}; {}: use overlap to keep atoms apart, or a model that is finite there",
+                  energy, pair));
+}
+
 /* Two energies of one state. Rounding of each atom's energy is a part of that energy, at random: for
    many it adds up like the root of the sum of squares. */
 void PairMLIAPLocal::judge(const Points &now, double energy, double reference, double squares,
                            Against against)
 {
   const double largest = std::max(std::fabs(energy), std::fabs(reference));
-  if (!std::isfinite(largest)) {
-    const auto [i, j] = mliap_local::closest_pair(now);
-    const std::string pair = i < 0
-        ? "no two atoms are here"
-        : fmt::format("the closest atoms are {} and {}, at distance {:.6g}", atom->tag[i],
-                      atom->tag[j],
-                      std::sqrt(mliap_local::square_distance(now.x + 3 * i, now.x + 3 * j)));
-    model_.stop(
-        fmt::format("Pair style mliap_local: expected a number for the energy, but the model gives "
-                    "{}; {}: use overlap to keep atoms apart, or a model that is finite there",
-                    std::isfinite(reference) ? energy : reference, pair));
-  }
+  if (!std::isfinite(largest)) no_number(now, std::isfinite(reference) ? energy : reference);
   const double drift = std::fabs(energy - reference);
   const double tolerance =
       verify_tolerance_ > 0.0 ? verify_tolerance_ : model_.tolerance(squares, largest);

@@ -56,6 +56,8 @@ class PairMLIAPLocal : public Pair {
   double overlap() const { return overlap_; }
   double grade() const { return grade_; }
   int verify() const { return verify_; }
+  double verify_tolerance() const { return verify_tolerance_; }    // 0: by rounding
+  int refresh() const { return refresh_; }
   int openings() const { return openings_; }    // a number that changes when a model is opened
 
  private:
@@ -84,6 +86,7 @@ class PairMLIAPLocal : public Pair {
   bool verification_is_due();
   bool could_be_accepted(double energy) const;
   enum class Against { full, search };
+  [[noreturn]] void no_number(const mliap_local::Points &, double energy);
   void judge(const mliap_local::Points &, double energy, double reference, double squares, Against);
   bool answer_derived(const mliap_local::Points &, const mliap_local::NeighbourList &);
   void evaluate_whole(const mliap_local::Points &, const mliap_local::NeighbourList &,

@@ -387,12 +387,20 @@ void Stage::accept()
     energy_ = proposed_energy_;
   } else if (!proposal_.touched.empty() || !proposal_.come[OWN].empty() ||
              !proposal_.leave[OWN].empty()) {
-    for (const int place : place_of_) row_[place] = UNKNOWN;
-    cache_rows_.assign(0);
-    settled_ = -1;
-    energy_ = 0.0;
+    start_anew();
   }
   proposal_ = Proposal();
+  if (refresh_ > 0 && accepted_ >= refresh_) start_anew();
+}
+
+/* No row is known: each is evaluated from its neighbours when a trial next touches it. */
+void Stage::start_anew()
+{
+  for (const int place : place_of_) row_[place] = UNKNOWN;
+  cache_rows_.assign(0);
+  settled_ = -1;
+  energy_ = squares_ = 0.0;
+  accepted_ = 0;
 }
 
 void Stage::close_gap(int own)
@@ -529,6 +537,14 @@ double Stage::close_pairs_difference(double distance) const
 bool Stage::evaluate_all(double &energy, double &squares)
 {
   return evaluate(place_of_, nullptr, energy, squares);
+}
+
+bool Stage::evaluate_known(double &energy, double &squares)
+{
+  std::vector<int> places;
+  for (const int place : place_of_)
+    if (row_[place] >= 0) places.push_back(place);
+  return evaluate(places, nullptr, energy, squares);
 }
 
 std::vector<int> Stage::known() const

@@ -50,6 +50,8 @@ class Stage {
   void set_cutoff(double cutoff) { evaluator_.cutoff = cutoff; }
   /* Trials that leave an atom with a larger grade are answered `beyond`; 0: none are. */
   void set_grade(double grade) { grade_ = grade; }
+  /* After so many accepted proposals all rows are evaluated anew when they are next touched. */
+  void set_refresh(long accepted) { refresh_ = accepted; }
 
   /* Do these own points stand where the stage has them, in the same surroundings? What it knows then
      stays true, if that holds for all processes. */
@@ -95,6 +97,8 @@ class Stage {
      stays as it is. */
   bool evaluate_all(double &energy, double &squares);
 
+  /* The same of the rows that are known, whose energy as increments made it is known_energy(). */
+  bool evaluate_known(double &energy, double &squares);
   /* Energy of the rows that are known, as increments made it, and which own atoms they are. */
   double known_energy() const { return energy_; }
   std::vector<int> known() const;
@@ -123,6 +127,7 @@ class Stage {
   };
 
   void compact();
+  void start_anew();
   template <class Visit> void images(const double *x, Visit &&visit) const;
   void find_kept(const Proposal &, const double *at, double cutoff, std::vector<int> &near) const;
   int place_at(const Proposal &, const double *x, int species) const;
@@ -151,7 +156,8 @@ class Stage {
   CacheRows cache_rows_;
   int settled_ = -1;    // for the next call: see bridge.h
   double energy_ = 0.0, difference_ = 0.0, proposed_energy_ = 0.0, squares_ = 0.0;
-  long accepted_ = 0, updates_ = 0, filled_ = 0;
+  long refresh_ = 0;    // 0: never
+  long accepted_ = 0, updates_ = 0, filled_ = 0;    // accepted since rows started anew
   int compilations_ = 0;
   Proposal proposal_;
   PackedChange packed_;
