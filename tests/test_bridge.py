@@ -16,7 +16,7 @@ class FakeSession:
     cutoff, overlap, differentiable, rounding = 5.0, 0.7, True, 1e-9
     summary = "modèle d'essai, Ni Al"
     isolated_energies, masses = (-1.5, 2.5), (58.7, 0.0)
-    compilations = 3
+    compilations, grade = 3, 0.25
     real = np.float64
 
     def full(self, shares, keep, forces, atom_energy):
@@ -94,6 +94,7 @@ def test_open_passes_everything_on(opened):
         "reference_isolated": True,
         "node_rank": 2,
         "threads": 4,
+        "graded": False,
     }
     assert (model.cutoff, model.overlap, model.differentiable) == (5.0, 0.7, 1)
     assert model.rounding == 1e-9

@@ -22,7 +22,7 @@ from jax import export  # noqa: E402
 from mliap_local.cli import main  # noqa: E402
 from mliap_local.model_file import ModelFileError, read_model  # noqa: E402
 from mliap_local.model_file.files import describe_model  # noqa: E402
-from mliap_local.model_file.origin import convert_again, origin_of  # noqa: E402
+from mliap_local.model_file.origin import convert_again, origin_of, parse_origin  # noqa: E402
 from mliap_local.models import atomic_numbers  # noqa: E402
 
 
@@ -212,6 +212,7 @@ def test_every_family(name, tmp_path, monkeypatch):
     assert len(origin.contents) == len(files)
     for file in files:
         Path(file).unlink()
+    assert parse_origin("x", origin.fields()) == origin._replace(contents=())
     again = convert_again("x", origin)
     assert (again.cutoff, again.elements, again.units) == (made.cutoff, made.elements, made.units)
     numbers = np.resize(atomic_numbers(made.elements), 4)

@@ -315,7 +315,7 @@ def _device(name: str, node_rank: int) -> Any:
         devices = jax.local_devices(backend=name)
     except RuntimeError as error:
         if (
-            name == "gpu" and jax.config.read("jax_platforms") == "cpu"
+            name == "gpu" and getattr(jax.config, "jax_platforms", None) == "cpu"
         ):  # see jax_environment in bridge.py
             raise ModelFileError(
                 "device gpu was asked for, but JAX was started in this process for device cpu; "

@@ -25,7 +25,7 @@ MOST_FILES, MOST_BYTES = 128, 1 << 28
 
 _REMEDY = "convert the potential again"
 _KEY = "metadata.json: converted"
-_WORD = re.compile(r"[A-Za-z0-9.+_-]{1,64}")  # no path
+_WORD = re.compile(r"[A-Za-z0-9.+_=:,-]{1,64}")  # no path
 _NAME = re.compile(r"[^A-Za-z0-9.+_-]")
 
 
