@@ -4,6 +4,9 @@
 #   make demo    a short run of what this is for
 #   make test    all tests
 #   make lint    what CI would complain about
+#   make docs    the documentation as a site, build/site/index.html
+#   make wheel   a wheel in dist/, checked where no source is near
+#   make test-oldest  some tests with the oldest JAX and numpy that pyproject.toml allows
 #
 # and, with g++ (each takes some ten minutes):
 #
@@ -25,7 +28,7 @@ SOURCES := $(wildcard cpp_bridge/*.* cpp_bridge/*/*) CMakeLists.txt pyproject.to
 DEEPMD := deepmd-kit==3.2.0 dargs==0.5.1 wcmatch==12.0.1 bracex==3.2.3 einops==0.8.2 \
   array-api-compat==1.16.0 lmdb==3.0.0 msgpack==1.2.4
 
-.PHONY: demo test lint venv clean sanitize leaks fuzz
+.PHONY: demo test test-oldest lint docs wheel venv clean sanitize leaks fuzz
 
 venv: $(VENV)/installed
 
@@ -49,17 +52,37 @@ $(VENV)/linted: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check ".[dev]"
 	touch $@
 
+$(VENV)/documented: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check ".[docs]"
+	touch $@
+
 demo: $(VENV)/installed
 	$(VENV)/bin/python lammps_examples/demo.py
 
 test: $(VENV)/installed $(VENV)/deepmd/installed
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
+# what reaches JAX in most ways
+SOME_TESTS ?= tests/test_local.py tests/test_bridge.py tests/test_lammps_energies.py
+OLDEST := jax==0.7.0 jaxlib==0.7.0 numpy==1.26.* cffi==1.16.* flatbuffers==23.*
+
+test-oldest:
+	$(PYTHON) -m venv --clear build/oldest
+	build/oldest/bin/python -m pip install --quiet --disable-pip-version-check . $(OLDEST) \
+	  pytest pytest-xdist hypothesis vesin
+	build/oldest/bin/python -m pytest --numprocesses 2 --dist loadfile $(SOME_TESTS)
+
+wheel:
+	.ci/wheel $(PYTHON)
+
 lint: $(VENV)/linted
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/clang-format --dry-run --Werror $(filter-out %/bridge.h,$(wildcard cpp_bridge/*.h cpp_bridge/*.cpp cpp_bridge/*/*))
 	$(VENV)/bin/pyright
+
+docs: $(VENV)/documented
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build
 
 # The plugin with sanitizers, beside a copy of the Python half that is found before the installed one
 SANITIZED := build/sanitized

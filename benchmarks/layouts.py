@@ -68,7 +68,7 @@ def layouts(n_atoms: int, precision: str):
         readout,
         LocalMLIAPCache(None, np.zeros((0, 0))),
     )
-    block = padding.block_rows(NEIGHBOURS, 64)
+    block = padding.block_rows(NEIGHBOURS, 64, n_atoms)
     capacity = padding.row_capacity(n_atoms, block)
 
     def padded(array, fill):

@@ -248,27 +248,6 @@ def native(rounds: int, cores: int, sizes: list[int], folder: Path) -> list[dict
     return rows
 
 
-def draw(rows: list[dict], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6.4, 4.4), constrained_layout=True)
-    atoms = [row["atoms"] for row in rows]
-    names = [name for name in rows[0] if name.endswith(", ms")]
-    for name, colour in zip(names, ("black", "tab:blue", "tab:red", "tab:green"), strict=False):
-        microseconds = [1e3 * (row[name] or np.nan) / row["atoms"] for row in rows]
-        label = name.removesuffix(", ms")
-        label = label if "neural" in label else f"eam, {label}"
-        axes.loglog(atoms, microseconds, "o-", color=colour, label=label)
-    axes.set(xlabel="Ni atoms", ylabel="microseconds per atom and step")
-    axes.set_title("A step of molecular dynamics")
-    axes.grid(True, which="both", alpha=0.3)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=120)
-
-
 def peak_memory(cells: int, model: Path) -> float:
     """Peak memory (MiB) of a process of its own that runs steps."""
     call = f"import md; md.report({cells}, {str(model)!r})"
@@ -380,7 +359,9 @@ def main() -> None:
         models = {p: neural.write(folder / f"{p}.zip", p) for p in ("64bit", "32bit")}
         if "native" in what:
             tables["native"] = native(arguments.rounds, arguments.cores, arguments.sizes, folder)
-            draw(tables["native"], RESULTS / "md.png")
+            import pictures  # here: what measures memory imports this file
+
+            pictures.steps(tables["native"], RESULTS / "md.png")
         for precision, model in models.items():
             for cells in arguments.cells if "plain" in what else []:
                 row = compare(cells, precision, arguments.rounds, model, folder)

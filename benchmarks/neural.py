@@ -17,8 +17,8 @@ OPERATIONS = 2 * 2 * (16 * 64 + 64 * 32)
 CUTOFF = 5.3  # 54 neighbours in fcc nickel, and what hydrogen there is
 
 
-def functions(precision: str = "64bit"):
-    """node_init, edge and readout of the model, as `export_model` takes them."""
+def functions(precision: str = "64bit", scale: float = 1.0):
+    """node_init, edge and readout of the model, as `export_model` takes them; energies by scale."""
     import jax
     import jax.numpy as jnp
 
@@ -32,7 +32,7 @@ def functions(precision: str = "64bit"):
 
     embedding = weights(119, 32)
     first, second = weights(16, 64), weights(64, 32)
-    third, last = weights(64, 64), 1e-3 * weights(64)
+    third, last = weights(64, 64), scale * 1e-3 * weights(64)
     centres = jnp.asarray(np.linspace(0.8, CUTOFF, 16), dtype)
 
     def node_init(atomic_numbers):
@@ -51,15 +51,16 @@ def functions(precision: str = "64bit"):
     return node_init, edge, readout
 
 
-def write(path: Path, precision: str = "64bit") -> Path:
+def write(path: Path, precision: str = "64bit", scale: float = 1.0) -> Path:
     """The model as a file; written by another process, because a session sets JAX up as it wants
     it, and cannot where JAX has run before."""
-    subprocess.check_call([sys.executable, __file__, path, precision])
+    subprocess.check_call([sys.executable, __file__, path, precision, str(scale)])
     return path
 
 
 if __name__ == "__main__":
     from mliap_local import export_model
 
-    file, bits = sys.argv[1:]
-    export_model(file, *functions(bits), cutoff=CUTOFF, elements=["Ni", "H"], precision=bits)
+    file, bits, scale = sys.argv[1:]
+    functions_ = functions(bits, float(scale))
+    export_model(file, *functions_, cutoff=CUTOFF, elements=["Ni", "H"], precision=bits)

@@ -1,12 +1,14 @@
 """Random walks over LAMMPS commands: inputs that differ in their pair style must print the same.
 
 Each seed is an input of its own (walk_inputs.py), run with LAMMPS's `eam/alloy` and with
-`mliap_local` and the same potential; every line of thermo output is compared. Seeds of as many
+`mliap_local` and the same potential, from 100000 on with any family and with our own fixes; every
+line of thermo output is compared. Seeds of as many
 ranks share a process, with `clear` between them; a batch that differs is run again seed by seed.
 What differs leaves FOLDER/ours/SEED.in and FOLDER/native/SEED.in, their logs, and its seed.
 
     python benchmarks/walk.py 2000              # seeds 0 to 1999
     python benchmarks/walk.py 150:160 --folder walk --jobs 1
+    python benchmarks/walk.py 100000:102000     # all families, our own fixes
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import walk_families
 import walk_inputs
+from walk_families import FAMILIES
 
 PROGRAMS = Path(sys.executable).parent
 PATIENCE = 400  # seconds for a process
@@ -70,6 +74,7 @@ class Walk:
         self.folder = folder.resolve()
         self.batch = batch
         jea = Path(lammps.__file__).parent / "share/lammps/potentials/NiAlH_jea.eam"
+        self.potentials = jea.parent
         self.files = {"@eam_model": self.folder / "eam.zip", "@fs_model": self.folder / "fs.zip"}
         self.files |= {"@eam": f"{jea}.alloy", "@fs": f"{jea}.fs"}
         for side in SIDES:
@@ -84,6 +89,11 @@ class Walk:
         ranks, lines = walk_inputs.lines(seed)
         for k, side in zip((0, 1, 1), SIDES, strict=True):
             text = re.sub(r"@pair (\w+)", lambda found, k=k: walk_inputs.PAIRS[found[1]][k], lines)
+            text = re.sub(r"@beside (\w+)", lambda found: walk_inputs.PAIRS[found[1]][1], text)
+            text = re.sub(r"@(gcmc|widom|atom/swap)\b", r"\1" + ("", "/mliap_local")[k == 0], text)
+            text = re.sub(r" @model (\w+)", _model_words if k == 0 else "", text)
+            self.make(re.findall(r"@(\w+)_model\b", text))
+            text = text.replace("@/", f"{self.potentials}/")
             if side == "twin":
                 text = text.replace("\nvelocity", f"\n{NEXT_TO_NOTHING}velocity", 1)
             for name, path in self.files.items():
@@ -91,6 +101,15 @@ class Walk:
             head = f"# mpiexec -n {ranks} lmp -in {seed}.in -log {seed}.log\n"
             (self.folder / side / f"{seed}.in").write_text(head + text)
         return ranks
+
+    def make(self, names: Iterable[str]) -> None:
+        """Models of families, when they are first wanted."""
+        for name in names:
+            if f"@{name}_model" in self.files:
+                continue
+            target = self.files[f"@{name}_model"] = self.folder / f"{name}.zip"
+            if not target.exists():
+                walk_families.make(name, target, self.potentials)
 
     def batches(self, seeds: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
         """Seeds of one number of ranks."""
@@ -176,6 +195,13 @@ class Walk:
                     again.error = f"only after others, batch.{seeds[0]}.in: {before.where}"
                 verdicts[again.seed] = again
         return list(verdicts.values())
+
+
+def _model_words(found: re.Match[str]) -> str:
+    """What a fix of ours beside a native style needs: a model file and the elements of types."""
+    name = found[1]
+    elements = FAMILIES[name].elements if name in FAMILIES else "Ni H"
+    return f" model @{name}_model {elements}"
 
 
 Table = tuple[list[str], np.ndarray]

@@ -6,6 +6,10 @@ its lines. Nothing here runs LAMMPS or knows what should come out.
 
 No command may draw random numbers from positions, which differ in their last digits after the first
 steps: displace_atoms random, set type/ratio and velocity loop geom do.
+
+Seeds from WIDE on draw a family of potentials too (walk_families.py), and whose Monte Carlo fixes
+there are: LAMMPS's own, ours with our pair style, or ours beside the native one; the other side has
+LAMMPS's in each case. They read a file in the middle.
 """
 
 from __future__ import annotations
@@ -14,6 +18,9 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from random import Random
 
+from walk_families import FAMILIES, pairs
+
+WIDE = 100_000
 CUT = "comm_modify cutoff 13.6\n"  # what fix sgcmc wants: two cutoffs and a skin
 MASSES = "mass 1 58.69\nmass 2 20.0"  # native styles set those of their file; hydrogen is too quick
 ZBL = "pair_coeff 1 1 zbl 28 28\npair_coeff 1 2 zbl 28 1\npair_coeff 2 2 zbl 1 1"
@@ -51,6 +58,7 @@ MONTE_CARLO = ("gcmc", "widom", "swap", "semigrand", "neighbors", "sgcmc", "hmc"
 INTEGRATORS = ("nve", "nvt", "npt", "langevin")
 LIMIT = 220  # atoms
 END = "the walk ends here"
+PAIRS |= {name: pairs(name) for name in FAMILIES}
 
 
 @dataclasses.dataclass
@@ -73,6 +81,9 @@ class State:
     columns: dict[str, str] = dataclasses.field(default_factory=dict)  # ID -> what to print of it
     regions: list[str] = dataclasses.field(default_factory=list)  # and computes that fixes ask
     files: int = 0
+    lattice: float = 3.52
+    wide: bool = False
+    own: str = ""  # our own fixes: "with" our pair style, or "beside" the native one
 
     def one_of(self, *choices):
         return self.random.choice(choices)
@@ -107,6 +118,19 @@ class State:
             self.columns.pop(name, None)
         return lines + self.thermo()
 
+    @property
+    def pair_line(self) -> str:
+        return f"@{'beside' if self.own == 'beside' else 'pair'} {self.pair}"
+
+    def style(self, name: str) -> str:
+        """A fix that is ours on our side only."""
+        return f"@{name}" if self.own else name
+
+    @property
+    def model(self) -> str:
+        """What that needs to know."""
+        return f" @model {self.pair}" if self.own == "beside" else ""
+
     def thermo(self) -> str:
         more = " ".join(self.columns.values())
         return (
@@ -119,7 +143,7 @@ class State:
         lines = ["comm_style tiled"] if self.tiled else []
         lines += [CUT.strip()] if self.large else []
         lines += ["run_style respa 2 2 pair 1" if self.respa else "run_style verlet"]
-        lines += [self.neighbors, f"@pair {self.pair}", MASSES]
+        lines += [self.neighbors, self.pair_line, MASSES]
         lines += ["compute forces all reduce sumsq fx fy fz", "compute places all reduce sum x y z"]
         lines += [
             "compute_modify thermo_temp dynamic/dof yes",
@@ -155,9 +179,25 @@ def begin(seed: int) -> State:
     else:
         cells = tuple(3 if kind == "p" else random.choice((3, 3, 4)) for kind in boundary.split())
     state = State(random, str(seed), ranks, cells, boundary, triclinic, large)
-    state.pair = random.choices(list(PAIRS), (6, 1, 1, 1))[0]
+    state.pair = random.choices(("eam", "zbl", "NULL", "two"), (6, 1, 1, 1))[0]
     state.tiled = min(cells) > 2 and random.random() < 0.2
+    if seed >= WIDE:
+        widen(state, Random(f"wide {seed}"))
     return state
+
+
+def widen(s: State, random: Random) -> None:
+    s.wide = True
+    s.own = random.choice(("", "with", "with", "beside"))
+    s.tiled = s.tiled and not s.own
+    if s.large:
+        s.pair = "eam"
+    elif s.own or random.random() < 0.8:
+        s.pair = random.choice(("eam", *FAMILIES))
+    if s.own == "beside" and s.pair in FAMILIES and not FAMILIES[s.pair].native:
+        s.own = "with"
+    if s.pair in FAMILIES:
+        s.lattice = FAMILIES[s.pair].lattice
 
 
 def system(s: State) -> Iterator[str]:
@@ -172,7 +212,7 @@ def system(s: State) -> Iterator[str]:
     yield "units metal\natom_style atomic"
     yield f"atom_modify map {s.one_of('array', 'hash')} sort {s.one_of(0, 1, 3, 1000)} 0.0"
     yield f"boundary {s.boundary}"
-    yield f"lattice {'sc' if s.large else 'fcc'} 3.52\nregion box {shape}\ncreate_box 2 box"
+    yield f"lattice {'sc' if s.large else 'fcc'} {s.lattice}\nregion box {shape}\ncreate_box 2 box"
     yield "create_atoms 1 box\nmass * 1.0\nreset_atoms id sort yes"
     gas = max(2, s.atoms // s.random.randrange(4, 12))
     yield f"set atom 1*{gas} type 2\ngroup gas type 2\ngroup host type 1"
@@ -241,8 +281,8 @@ def balance(s: State) -> Iterator[str]:
 
 
 def new_comm(s: State) -> Iterator[str]:
-    if min(s.cells) > 2 and not s.tiled:  # LAMMPS refuses the way back after a bisection
-        s.tiled = True
+    if min(s.cells) > 2 and not s.tiled and not s.own:
+        s.tiled = True  # LAMMPS refuses the way back after a bisection
         yield "comm_style tiled"
         if s.large:
             yield CUT.strip()
@@ -261,12 +301,16 @@ def reset_timestep(s: State) -> Iterator[str]:
 
 
 def minimize(s: State) -> Iterator[str]:
+    if s.own:  # LAMMPS's fixes do not act any more after it, and ours do
+        yield s.drop(*MONTE_CARLO)
     if not s.respa:
         yield f"min_style {s.one_of('cg', 'sd', 'fire')}\nminimize 0 0 {s.one_of(1, 3, 5)} 20"
 
 
 def relax_box(s: State) -> Iterator[str]:
     if s.periodic and not s.large and not s.respa and not s.has("deform", "npt"):
+        if s.own:
+            yield s.drop(*MONTE_CARLO)
         yield f"fix relax all box/relax {s.one_of('iso', 'aniso')} 0.0 vmax 0.001"
         yield "min_style cg\nminimize 0 0 3 20\nunfix relax"
 
@@ -287,7 +331,7 @@ def again(s: State) -> Iterator[str]:
         f"velocity all set {s.number(-2, 2)} 1.0 -0.5 sum yes units box",
         "set atom 3 type 2",
         "reset_atoms id",
-        f"@pair {s.pair}\n{MASSES}",
+        f"{s.pair_line}\n{MASSES}",
         "write_data " + s.file("data"),
         "" if s.has("hmc") else "write_restart " + s.file("restart"),
         "neigh_modify once no",
@@ -297,10 +341,11 @@ def again(s: State) -> Iterator[str]:
 
 def new_pair(s: State) -> Iterator[str]:
     yield s.drop("swap", "semigrand", "neighbors", "sgcmc")
-    s.pair = s.one_of(*PAIRS)
+    if not s.wide:
+        s.pair = s.one_of("eam", "zbl", "NULL", "two")
     if s.large:
         s.pair = "eam"
-    yield f"@pair {s.pair}\n{MASSES}"
+    yield f"{s.pair_line}\n{MASSES}"
 
 
 # --- what ends with another state read -----------------------------------------------------------
@@ -345,7 +390,7 @@ def reopen(s: State) -> Iterator[str]:
     yield s.drop("hmc")  # write_restart of LAMMPS crashes with it
     kind = s.one_of("restart", "data")
     file = s.file(kind)
-    yield f"write_{kind} {file}\nclear"
+    yield f"write_{kind} {file}{' nocoeff' if kind == 'data' else ''}\nclear"
     if kind == "data":
         yield "units metal\natom_style atomic\natom_modify map array"
         yield f"boundary {s.boundary}\nread_data {file}\ngroup gas type 2\ngroup host type 1"
@@ -365,6 +410,8 @@ def reopen(s: State) -> Iterator[str]:
 def integrator(s: State) -> Iterator[str]:
     yield s.drop(*INTEGRATORS, "hmc", "deform")
     name = s.one_of("nve", "nvt", "npt", "npt", "langevin", "deform")
+    if name == "langevin" and s.own:  # LAMMPS's trials let it draw random numbers, ours do not
+        name = "nvt"
     if name == "npt" and (not s.periodic or s.large):
         name = "nvt"
     if name == "deform" and (not s.periodic or s.large or s.has("npt")):
@@ -386,7 +433,7 @@ def integrator(s: State) -> Iterator[str]:
 
 def region(s: State) -> str:
     """A sphere well inside the box: its ID."""
-    x, y, z = (1.76 * cells for cells in s.cells)
+    x, y, z = (s.lattice / 2 * cells for cells in s.cells)
     name = f"r{len(s.regions)}"
     s.regions.append(f"region {name} sphere {x:.3f} {y:.3f} {z:.3f} {s.number(1.5, 2.5)} units box")
     return name
@@ -402,10 +449,12 @@ def monte_carlo(s: State) -> Iterator[str]:
     name = s.one_of(*names)
     if s.has(name):
         yield s.drop(name)
-    if s.respa and name == "gcmc":
-        return  # see run_style
+    if s.respa and (name == "gcmc" or s.own):
+        return  # see run_style; ours refuse it
     if s.has("even") and s.ranks > 1:
         return  # LAMMPS cuts the box anew before the trials, and their ghosts are of the old parts
+    if s.pair == "snap" and name == "gcmc":
+        return  # LAMMPS counts the own energy of an atom that it tries to delete
     if s.pair == "NULL" and name in ("swap", "semigrand", "neighbors"):
         return  # only types of one sub-style can be swapped
     where = ""
@@ -416,12 +465,15 @@ def monte_carlo(s: State) -> Iterator[str]:
         kind, group = s.one_of((2, "gas"), (2, "gas"), (1, "host"))
         mu = s.number(-2.4, -1.6) if kind == 2 else s.number(-4.5, -3.5)
         trials = f"{s.one_of(5, 10)} {s.one_of(0, 5)}"
-        line = f"fix gcmc {group} gcmc {every} {trials} {kind} {seed} {hot} {mu} 0.4"
-        line += f" full_energy group {group}{where}\nfix_modify gcmc dynamic/dof yes"
+        if s.own and s.ranks > 1:
+            trials = trials[:-1] + "0"  # after refused moves LAMMPS takes the wrong atom there
+        line = f"fix gcmc {group} {s.style('gcmc')} {every} {trials} {kind} {seed} {hot} {mu} 0.4"
+        line += f" full_energy group {group}{where}{s.model}\nfix_modify gcmc dynamic/dof yes"
         yield s.add(name, line, " ".join(f"f_gcmc[{k}]" for k in range(1, 9)))
         yield "run 0"  # LAMMPS cannot unfix what has not run
     elif name == "widom":
-        line = f"fix widom gas widom {every} 8 2 {seed} {hot} full_energy{where}"
+        line = f"fix widom gas {s.style('widom')} {every} 8 2 {seed} {hot} full_energy"
+        line += where + s.model
         yield s.add(name, line, "f_widom[1] f_widom[2]")
         yield "run 0"
     elif name == "neighbors":
@@ -433,7 +485,8 @@ def monte_carlo(s: State) -> Iterator[str]:
         yield s.add(name, line, "f_neighbors[1] f_neighbors[2]")
     else:
         words = "semi-grand yes mu 0 0.5" if name == "semigrand" else ""
-        line = f"fix {name} all atom/swap {every} 8 {seed} {hot} ke no types 1 2 {words}"
+        line = f"fix {name} all {s.style('atom/swap')} {every} 8 {seed} {hot}"
+        line += f" ke no types 1 2 {words}{s.model}"
         yield s.add(name, line, f"f_{name}[1] f_{name}[2]")
 
 
@@ -456,6 +509,8 @@ def others(s: State) -> Iterator[str]:
     name = s.one_of("force", "deposit", "evaporate", "even", "virial", "recenter", "move", "shares")
     if s.has(name) or s.has("hmc", "sgcmc"):
         return
+    if name == "shares" and s.pair in ("sw", "adp", "snap"):
+        return  # which give parts of a triplet to atoms in another way
     if name == "force":
         yield s.add(name, "fix force gas setforce NULL 0.0 NULL")
     elif name == "deposit" and not s.respa and "s" not in s.boundary and not s.has("neighbors"):
@@ -493,7 +548,7 @@ def unfix(s: State) -> Iterator[str]:
 
 def run_style(s: State) -> Iterator[str]:
     """LAMMPS's rRESPA moves new atoms by forces that nobody has set: none may come."""
-    if not s.has("hmc", "sgcmc", "even", "gcmc", "deposit"):
+    if not s.has("hmc", "sgcmc", "even", "gcmc", "deposit") and not (s.own and s.has(*MONTE_CARLO)):
         s.respa = not s.respa
         yield "run_style respa 2 2 pair 1" if s.respa else "run_style verlet"
 
@@ -528,8 +583,11 @@ def lines(seed: int) -> tuple[int, str]:
     """How many ranks, and the input with `@pair NAME` lines where the pair style goes."""
     state = begin(seed)
     parts = [*system(state), run(state)]
-    for _ in range(state.random.randrange(5, 13)):
+    count = state.random.randrange(5, 13)
+    for k in range(count):
         command = state.random.choices(list(COMMANDS), list(COMMANDS.values()))[0]
+        if state.wide and k == count // 2:
+            command = reopen
         parts += [f"# {command.__name__}", *command(state)]
         if state.random.random() < 0.75:
             parts.append(run(state))

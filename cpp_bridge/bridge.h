@@ -21,6 +21,7 @@ struct mliap_local_settings {
   int reference_isolated;  /* 1: energies are relative to isolated atoms */
   int node_rank;           /* this process among those of its node: 0, 1, ... */
   int threads;             /* this process's part of the node's cores */
+  int graded;              /* 1: grades of extrapolation are wanted */
 };
 
 /* What it gets to know about the model. */
@@ -90,6 +91,9 @@ struct mliap_local_result {
                             named more than once */
   double rounding;       /* as in mliap_local_model, or what full evaluations have seen, if larger */
   double *settled_energy; /* [n_rows] what the cache holds for these rows; with atom_energy only */
+  double grade;          /* the largest of the atoms that were evaluated, where grades are wanted:
+                            above 1 the model was not trained on such neighbours; not of rows */
+  double *atom_grade;    /* [n_rows] of these rows; with atom_energy only */
   int compilations;      /* of this instance since it was opened */
   int sound;             /* updates: 0 if so large messages were taken away that digits are lost;
                             evaluate in full instead, and never settle this proposal */

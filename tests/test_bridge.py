@@ -16,7 +16,7 @@ class FakeSession:
     cutoff, overlap, differentiable, rounding = 5.0, 0.7, True, 1e-9
     summary = "modèle d'essai, Ni Al"
     isolated_energies, masses = (-1.5, 2.5), (58.7, 0.0)
-    compilations = 3
+    compilations, grade = 3, 0.25
     real = np.float64
 
     def full(self, shares, keep, forces, atom_energy):
@@ -70,7 +70,7 @@ def opened(monkeypatch, error):
 
     monkeypatch.setattr(bridge, "_open_session", open_session)
     words = [ffi.new("char[]", w.encode()) for w in ("a model.zip", "Ni Al", "metal", "cpu")]
-    settings = ffi.new("struct mliap_local_settings *", [*words, 1, 2, 4])
+    settings = ffi.new("struct mliap_local_settings *", [*words, 1, 2, 4, 0])
     summary, isolated, mass = ffi.new("char[]", 9), *(ffi.new("double[]", 2) for _ in range(2))
     model = ffi.new("struct mliap_local_model *")
     model.isolated_energy, model.summary, model.summary_size = isolated, summary, 9
@@ -94,6 +94,7 @@ def test_open_passes_everything_on(opened):
         "reference_isolated": True,
         "node_rank": 2,
         "threads": 4,
+        "graded": False,
     }
     assert (model.cutoff, model.overlap, model.differentiable) == (5.0, 0.7, 1)
     assert model.rounding == 1e-9

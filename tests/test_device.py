@@ -144,3 +144,17 @@ def test_ranks_of_a_node_share_its_cores(model, tmp_path, ranks, bound, share):
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=200)
     for rank in range(ranks):
         assert json.loads((tmp_path / f"threads{rank}").read_text()) == [ranks, share, 1]
+
+
+def test_a_process_that_began_with_the_cpu_says_so(model):
+    code = f"""
+from mliap_local.lammps import bridge
+settings = dict(model_file={model("lj")!r}, elements=["Ar"], units="lj", reference_isolated=False,
+                node_rank=0, threads=1, graded=False)
+for device in ("cpu", "gpu"):
+    bridge._open_session(settings | dict(device=device))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert done.returncode != 0
+    assert "JAX was started in this process for device cpu" in done.stderr
+    assert "JAX_PLATFORMS=cuda,cpu" in done.stderr

@@ -14,7 +14,7 @@ def test_blocks(tmp_path, monkeypatch, capsys):
         pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
-    assert len(blocks) == PAGE.read_text().count("```") / 2 == 12
+    assert len(blocks) == PAGE.read_text().count("```") / 2 == 13
     names = {"__name__": "page"}
     for number, block in enumerate(blocks):
         exec(compile(block, f"{PAGE.name}, block {number}", "exec"), names)

@@ -1,7 +1,8 @@
-"""The examples that end with a picture, in short: each runs and shows what it is for."""
+"""The examples in short: each runs and shows what it is for."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import Runner
 
 EXAMPLES = Path(__file__).parent.parent / "lammps_examples"
 NUMBER = r"-?\d+\.\d+"
@@ -72,6 +74,90 @@ def test_vacancies_in_tantalum(tmp_path):
     ((free_energy, _),) = rows(output, rf"free energy .*: ({NUMBER}) \+- ({NUMBER}) eV at 1000 K")
     assert abs(free_energy - removal) < 0.4  # vibrations: of the order of kT times a few
     assert is_picture(tmp_path / "vacancy.png")
+
+
+def test_phases_of_CuNi(tmp_path):
+    output = example("phases_of_CuNi", tmp_path)
+    ((temperature, low, high), *_) = rows(output, rf"(\d+) +({NUMBER}) +({NUMBER})")
+    # Copper and nickel do not mix at 500 K; a regular solution of this potential would at 760 K.
+    assert temperature == 500 and low < 0.3 and high > 0.7
+    shown = (
+        rf"mu {NUMBER} eV at 1000 K: Ni ({NUMBER}), of LAMMPS's eam/alloy ({NUMBER}) \+- {NUMBER}"
+    )
+    compared = rows(output, shown)
+    # Far too short to settle; which is the richer in nickel it knows.
+    assert len(compared) == 1 and abs(compared[0][0] - compared[0][1]) < 0.3
+    assert is_picture(tmp_path / "phases.png")
+
+
+def test_python_driven(tmp_path):
+    output = example("python_driven", tmp_path)
+    found = rows(output, rf"mu +({NUMBER}) eV: ({NUMBER}) H per Ni")
+    assert len(found) == 3 and all(0.01 < loading < 0.2 for _, loading in found)
+    # The next chemical potential is higher where the loading was too low, and lower where too high.
+    for (mu, loading), (following, _) in itertools.pairwise(found):
+        assert (following > mu) == (loading < 0.05) or abs(following - mu) < 2e-3
+
+
+@pytest.fixture
+def inputs(runner, model, tmp_path, monkeypatch):
+    """`inputs(name, steps=...)`: run an input file in the one LAMMPS, with variables of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, **variables: object) -> Runner:
+        file = EXAMPLES / f"in.{name}"
+        defined = re.findall(r"^variable +(\w+)", file.read_text(), re.MULTILINE)
+        values = {"model": model("eam")} | variables
+        assert set(values) <= set(defined)
+        runner.run(
+            *(f"variable {key} delete" for key in defined),  # of an input before this one
+            *(f"variable {key} index {value}" for key, value in values.items()),
+        )
+        runner.lmp.file(str(file))
+        return runner
+
+    yield run
+    runner.run("suffix off")
+
+
+def test_widom_in_nickel(inputs):
+    """Our own fix gives what LAMMPS's gives, and that is of the size of a heat of solution."""
+    found = []
+    for fix in ("widom/mliap_local", "widom"):
+        run = inputs("widom_in_nickel", fix=fix, insertions=50, steps=20)
+        found.append(run.lmp.extract_variable("excess", None, 0))
+    assert -2.3 < found[0] < -1.5 and abs(found[0] - found[1]) < 1e-9
+
+
+def test_order_in_Ni3Al(inputs):
+    lmp = inputs("order_in_Ni3Al", steps=60, swaps=100).lmp
+    attempts, accepted = (lmp.extract_fix("swap", 0, 1, k) for k in range(2))
+    assert 0 < accepted < attempts == 600
+    # from 2.75 at random; the whole run reaches a tenth of that
+    assert 0 < lmp.extract_variable("Al_of_Al", None, 0) < 2.2
+
+
+def test_restart_of_gcmc(inputs):
+    lmp = inputs("restart_of_gcmc", half=4).lmp
+    tried, inserted, deleted = (lmp.extract_fix("gas", 0, 1, k) for k in (2, 3, 5))
+    # eight stages: counters went on where they were, and so did the number of atoms
+    assert 2 * 4 * 100 * 0.4 < tried and inserted > deleted > 0
+    assert lmp.get_natoms() == 256 + inserted - deleted
+    assert lmp.extract_variable("atoms", None, 0) > 256
+
+
+def test_two_processes(model, tmp_path):
+    """mpiexec -n 2 lmp -in in.hydrogen_in_nickel: the same input on several processes."""
+    bin = Path(sys.executable).parent
+    script, words = EXAMPLES / "in.hydrogen_in_nickel", f"-var model {model('eam')} -var steps 20"
+    command = [bin / "mpiexec", "-n", "2", bin / "lmp", "-in", script, *words.split()]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " on 2 procs " in done.stdout and "WARNING" not in done.stdout
+    *_, atoms = re.findall(r"^ +20 +(\d+) ", done.stdout, re.MULTILINE)
+    assert int(atoms) > 256
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ from mliap_local.model_file.files import try_model  # noqa: E402
 
 ESCAPES = "\x1b[2J\x1b[31mnickel\r\nERROR: disk failure\u202e"
 SETTINGS = {"elements": ["H"], "units": "metal", "device": "cpu", "reference_isolated": False}
-SETTINGS |= {"node_rank": 0, "threads": 1}
+SETTINGS |= {"node_rank": 0, "threads": 1, "graded": False}
 
 
 @pytest.fixture(autouse=True)

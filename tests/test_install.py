@@ -247,7 +247,7 @@ extern "C" int host(void)
   char error[20000] = "";
   const auto bridge = mliap_local::open_bridge(error, sizeof(error));
   if (!bridge) return printf("no bridge: %s\n", error), 1;
-  mliap_local_settings settings{"no_such_model.zip", "Ni", "metal", "cpu", 0, 0, 1};
+  mliap_local_settings settings{"no_such_model.zip", "Ni", "metal", "cpu", 0, 0, 1, 0};
   double isolated[1];
   char summary[100];
   mliap_local_model model{};

@@ -363,5 +363,9 @@ def test_small_parts():
 def test_without_double_precision_there_is_an_error():
     state = ps.state(0)
     inp = full_input(state)
-    with jax.enable_x64(False), pytest.raises(RuntimeError, match="jax_enable_x64"):
-        local_mliap_energy_full(inp)
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(RuntimeError, match="jax_enable_x64"):
+            local_mliap_energy_full(inp)
+    finally:
+        jax.config.update("jax_enable_x64", True)

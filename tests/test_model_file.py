@@ -114,7 +114,7 @@ def test_file_of_an_independent_exporter_loads(tmp_path, precision):
         independent_blobs(precision),
         {"cutoff": 4, "precision": precision, "author": ["unknown keys pass"]},
     )
-    functions, metadata, vjp_order, d, m, _ = read_model(path)
+    functions, metadata, vjp_order, d, m, *_ = read_model(path)
     assert (metadata.cutoff, metadata.precision, metadata.units) == (4.0, precision, "metal")
     assert metadata.elements is None and metadata.smooth is None
     assert (vjp_order, d, m) == (2, 4, 3)

@@ -10,7 +10,7 @@ PAGE = Path(__file__).parent.parent / "README.md"
 
 
 def test_first_input(tmp_path):
-    use = PAGE.read_text().partition("\n## Use\n")[2].partition("\n## ")[0]
+    use = PAGE.read_text().partition("\n## Start in five minutes\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"```(\w+)\n(.*?)```", use, re.DOTALL)
     assert [kind for kind, _ in blocks] == ["sh", "lammps", "sh", "lammps"]
     (saved,) = re.findall(r"Save this as `(\S+)`", use)

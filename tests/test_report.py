@@ -331,7 +331,7 @@ def test_counters_are_those_of_the_log(of_model):
     table = by_hand(text)[1]
     assert second.counters["incremental"] == incremental_after - incremental
     assert table[-1, -1] - table[0, -1] == second.counters["incremental"]
-    drifts = re.findall(r"largest \|\w+ - full\| (\S+), up to (\S+) would", text)
+    drifts = re.findall(r"- full\| ([^ ,]+)(?:, of their sum [^ ,]+)?, up to (\S+) would", text)
     largest, passes = np.array(drifts, float).max(axis=0)
     assert len(drifts) == 3 and second.counters["drift"] == largest < passes
     assert second.counters["passes"] == passes

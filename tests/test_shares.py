@@ -40,7 +40,7 @@ def lennard_jones(shown: ShownRows) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture
 def opened(model, monkeypatch):
     def open_with(threads: int, edges: int) -> Session:
-        monkeypatch.setattr(padding, "SHARE_EDGES", edges)
+        monkeypatch.setattr(padding, "SHARE_EDGES", {"cpu": edges, "gpu": edges})
         monkeypatch.setattr(padding, "BLOCK_EDGES", {"cpu": 8, "gpu": 8})
         return Session(model("lj"), ["Ar"], "lj", threads=threads)
 

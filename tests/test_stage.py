@@ -485,6 +485,8 @@ ERRORS = {
     "ahead": (G + M + "ahead 0", "expected K >= 1"),
     "check": (G + M + "check -1", "expected N >= 0"),
     "tolerance": (G + M + "check 1 -1", "expected a tolerance > 0"),
+    "tolerance of verify": (G + M + "verify 1 0.0", "verify: expected a tolerance > 0"),
+    "refresh": (G + M + "refresh 0", "expected a number of accepted trials >= 1, got 0"),
     "order of elements": (G + "model {eam} H Ni", "elements in the order of the types"),
     "another potential": (G + "model {lj} Ar NULL", "units"),
     "no element": (G + "model {eam} NULL NULL", "got NULL for all"),

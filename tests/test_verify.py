@@ -5,6 +5,8 @@ What it compares with shares no list with what it judges; test_setups.py has an 
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from conftest import nickel
@@ -107,3 +109,45 @@ def test_a_model_that_is_not_a_number(runner, tmp_path):
     attempts, successes = (runner.lmp.extract_fix("g", 0, 1, k) for k in (2, 3))
     assert 0 < successes < attempts and incremental > 200
     assert np.isfinite(runner.lmp.get_thermo("pe")) and drift < 1e-9
+
+
+GAS = "group gas type 2\nfix g gas gcmc/mliap_local 1 20 20 2 77 3000 -2.2 0.2 {}\n"
+
+
+def test_sums_of_our_fixes_are_verified(runner, model, monkeypatch):
+    """An error far below the tolerance in each update is one above it in their sum."""
+    from mliap_local.lammps import bridge
+
+    style = f"pair_style mliap_local\npair_coeff * * {model('eam')} Ni H\n"
+    words = "check 0 verify 1 1e-6 refresh 1000000"
+    runner.run(nickel("2 2 2"), style, GAS.format(words), "thermo_style custom step pe\nrun 6")
+    session = bridge._sessions[max(bridge._sessions)]
+    update, error = session.update, 0.0
+
+    def drifting(**change):
+        nonlocal error
+        error += 2e-8
+        energy, *rest = update(**change)
+        return energy + error, *rest
+
+    monkeypatch.setattr(session, "update", drifting)
+    words = r"sum of all differences is .* 1e-06 is tolerated; use .* a smaller refresh"
+    with pytest.raises(Exception, match=words):
+        runner.more("run 20 pre no")
+    assert 1e-6 < error < 1e-5
+
+
+def test_refresh_of_our_fixes(runner, model, tmp_path):
+    """It evaluates rows anew, and more of them; the walk is the same."""
+    style = f"pair_style mliap_local\npair_coeff * * {model('eam')} Ni H\n"
+    walks = []
+    for words in ("", "refresh 10", "refresh 1"):
+        lines = GAS.format(f"check 0 verify 7 {words}") + "run 8\nlog none"
+        runner.run(f"log {tmp_path / 'log'}", nickel("2 2 2"), style, lines)
+        (rows,) = re.findall(r"(\d+) rows evaluated wholly", (tmp_path / "log").read_text())
+        counts = [runner.lmp.extract_fix("g", 0, 1, k) for k in range(6)]
+        walks.append((int(rows), counts, runner.lmp.get_thermo("pe")))
+    rows, counts, energies = zip(*walks, strict=True)
+    assert 30 < rows[0] < rows[1] / 2 < rows[2] / 4
+    assert counts[0] == counts[1] == counts[2] and counts[0][1] > 50
+    assert energies == pytest.approx([energies[0]] * 3, rel=1e-12)

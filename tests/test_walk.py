@@ -44,6 +44,31 @@ def test_seeds(walk):
     assert sum(max(map(int, found), default=0) > 5 for found in incremental) > len(verdicts) / 5
 
 
+def test_seeds_of_our_fixes(walk):
+    """With our pair style and beside the native one; all families are for the benchmark."""
+    seeds, found = [], set()
+    for seed in range(walk_inputs.WIDE, walk_inputs.WIDE + 1000):
+        state = walk_inputs.begin(seed)
+        if plain(state) and state.own and "mliap_local" in walk_text(walk, seed):
+            seeds.append(seed)
+            found.add(state.own)
+        if len(seeds) == 8:
+            break
+    assert found == {"with", "beside"}
+    wrong = [verdict for verdict in walk.run(1, seeds) if not verdict.good]
+    assert not wrong, (walk.folder, wrong)
+    logs = "".join(walk.read("ours", seed) for seed in seeds)
+    tried = re.findall(r"(\d+) trials, \d+ answered", logs)
+    assert len(tried) > 8 and sum(map(int, tried)) > 100
+
+
+def walk_text(walk, seed: int) -> str:
+    """Our fixes in the input that is ours."""
+    walk.write(seed)
+    text = (walk.folder / "ours" / f"{seed}.in").read_text()
+    return "".join(re.findall(r"^fix .*/mliap_local.*", text, re.M))
+
+
 LOG = """
 Step Atoms PotEng Press Pxx Pxy f_gcmc[1]
 0 32 -100.0 500.0 1000.0 0.001 0

@@ -97,4 +97,9 @@ void FixMLIAPLocal::post_run()
                    "{:.0f} trials answered by the overlap guard, {:.0f} compilations\n"
                    "{}: largest |incremental - full| {:.3g}, up to {:.3g} would have passed\n",
                    id, value[0], value[1], value[2], value[5], value[4], id, value[3], value[6]);
+  if (comm->me == 0 && pair->grade() > 0.0)
+    utils::logmesg(lmp,
+                   "{}: {:.0f} trials refused for a grade above {:.6g}; the last step's largest "
+                   "grade is {:.4g}\n",
+                   id, value[8], pair->grade(), value[7]);
 }

@@ -30,8 +30,8 @@ using mliap_local::Stage;
 static constexpr double COINCIDENT = 1.0e-6;
 /* Two programs that evaluate one model agree to this part of the energy. */
 static constexpr double SAME_MODEL = 1.0e-9;
-/* Accepted changes after which sums start anew. */
-static constexpr long REFRESH = 2000;
+/* Accepted trials after which sums start anew: benchmarks/drift.py. */
+static constexpr int REFRESH = 2000;
 static constexpr char SUFFIX[] = "/mliap_local";
 
 FixMonteCarlo::FixMonteCarlo(LAMMPS *lmp, int narg, char **arg, const char *stock)
@@ -74,8 +74,8 @@ int FixMonteCarlo::whole(const char *word) const
 
 void FixMonteCarlo::unknown(const char *word, const char *known)
 {
-  error->all(FLERR, "Unknown fix {} keyword {}; known are {}, model, check, verify", name_, word,
-             known);
+  error->all(FLERR, "Unknown fix {} keyword {}; known are {}, model, check, verify, refresh, grade",
+             name_, word, known);
 }
 
 void FixMonteCarlo::left_to_stock(const char *word)
@@ -87,7 +87,9 @@ void FixMonteCarlo::left_to_stock(const char *word)
 bool FixMonteCarlo::keyword(int &k, int narg, char **arg)
 {
   const std::string word = arg[k];
-  if (word != "model" && word != "check" && word != "verify") return false;
+  if (word != "model" && word != "check" && word != "verify" && word != "refresh" &&
+      word != "grade")
+    return false;
   if (k + 1 >= narg) utils::missing_cmd_args(FLERR, "fix " + name_ + " " + word, error);
   if (word == "model") {
     if (k + 2 + atom->ntypes > narg)
@@ -100,14 +102,30 @@ bool FixMonteCarlo::keyword(int &k, int narg, char **arg)
     k += 2 + atom->ntypes;
     return true;
   }
-  (word == "check" ? check_ : verify_) = whole(arg[k + 1]);
-  if (whole(arg[k + 1]) < 0)
-    error->all(FLERR, "Fix {} {}: expected N >= 0 (0: never), got {}", name_, word, arg[k + 1]);
+  if (word == "grade") {
+    grade_ = number(arg[k + 1]);
+    if (!(grade_ > 0.0))
+      error->all(FLERR, "Fix {} grade: expected a number > 0, got {}", name_, arg[k + 1]);
+    k += 2;
+    return true;
+  }
+  const int value = whole(arg[k + 1]);
   k += 2;
-  if (word == "check" && k < narg && utils::is_double(arg[k])) {
-    check_tolerance_ = number(arg[k++]);
-    if (check_tolerance_ <= 0.0)
-      error->all(FLERR, "Fix {} check: expected a tolerance > 0, got {}", name_, arg[k - 1]);
+  if (word == "refresh") {
+    refresh_ = value;
+    if (value < 1)
+      error->all(FLERR, "Fix {} refresh: expected a number of accepted trials >= 1, got {}", name_,
+                 value);
+    return true;
+  }
+  (word == "check" ? check_ : verify_) = value;
+  if (value < 0)
+    error->all(FLERR, "Fix {} {}: expected N >= 0 (0: never), got {}", name_, word, value);
+  if (k < narg && utils::is_double(arg[k])) {
+    const double tolerance = number(arg[k++]);
+    if (tolerance <= 0.0)
+      error->all(FLERR, "Fix {} {}: expected a tolerance > 0, got {}", name_, word, arg[k - 1]);
+    (word == "check" ? check_tolerance_ : verify_tolerance_) = tolerance;
   }
   return true;
 }
@@ -138,8 +156,8 @@ void FixMonteCarlo::init()
   refuse_other_energies();
   open_model();
   compared_ = false;
-  trials_ = overlaps_ = 0;
-  largest_drift_ = tolerated_ = mismatch_ = 0.0;
+  trials_ = overlaps_ = beyond_ = 0;
+  largest_drift_ = largest_sum_drift_ = tolerated_ = mismatch_ = 0.0;
 }
 
 /* What a trial changes besides the model's energy. */
@@ -175,6 +193,7 @@ void FixMonteCarlo::open_model()
   std::string file = file_, device = "cpu";
   std::vector<std::string> types = elements_;
   bool relative = false;
+  double grade = grade_;
   if (file.empty()) {
     if (!pair)
       error->all(FLERR,
@@ -186,6 +205,7 @@ void FixMonteCarlo::open_model()
     types = pair->elements_of_types();
     device = pair->device();
     relative = pair->relative();
+    if (grade == 0.0) grade = pair->grade();
   }
   std::vector<std::string> distinct;
   species_of_type_.assign(atom->ntypes + 1, -1);
@@ -200,17 +220,27 @@ void FixMonteCarlo::open_model()
     error->all(FLERR, "Fix {} model: expected an element for some atom type, got NULL for all",
                name_);
   std::string wanted = file + "\n" + device + (relative ? "\nrelative" : "\n");
+  wanted += grade > 0.0 ? "\ngraded" : "\n";
   for (const std::string &element : types) wanted += " " + element;
   if (pair && file_.empty()) wanted += " " + std::to_string(pair->openings());
   if (wanted != opened_) {
     opened_.clear();
-    model_.open(file.c_str(), distinct, device, relative);
+    model_.open(file.c_str(), distinct, device, relative, grade > 0.0);
     opened_ = wanted;
   }
   overlap_ = pair && file_.empty() ? pair->overlap() : model_.overlap;
   overlap_ = std::max(overlap_, COINCIDENT * model_.cutoff);
-  if (pair && file_.empty() && pair->verify() > 0) verify_ = pair->verify();
+  int refresh = refresh_ > 0 ? refresh_ : REFRESH;
+  if (pair && file_.empty()) {
+    if (pair->verify() > 0) {
+      verify_ = pair->verify();
+      verify_tolerance_ = pair->verify_tolerance();
+    }
+    if (refresh_ == 0) refresh = pair->refresh();
+  }
   stage_.set_cutoff(model_.cutoff);
+  stage_.set_grade(grade);
+  stage_.set_refresh(refresh);
   stage_.forget();
 }
 
@@ -304,8 +334,7 @@ void FixMonteCarlo::begin()
   if (domain->triclinic) domain->lamda2x(atom->nlocal);
   atom->nghost = 0;
   const mliap_local::Surroundings around = surroundings();
-  const bool fresh = stage_.accepted() < REFRESH && stage_.holds(points(), around);
-  double other = fresh ? 0.0 : 1.0;
+  double other = stage_.holds(points(), around) ? 0.0 : 1.0;
   sum(&other, 1);
   if (other > 0.0) {
     if (domain->triclinic) domain->x2lamda(atom->nlocal);
@@ -391,24 +420,36 @@ double FixMonteCarlo::difference(const std::vector<TrialAtom> &gone,
   trials_++;
   const Stage::Answer answer = stage_.propose(gone, come, overlap_);
   if (answer == Stage::Answer::failed) failed();
-  double sums[3] = {stage_.difference(), answer == Stage::Answer::overlap ? 1.0 : 0.0, 0.0};
+  double sums[4] = {stage_.difference(), answer == Stage::Answer::overlap ? 1.0 : 0.0, 0.0,
+                    answer == Stage::Answer::beyond ? 1.0 : 0.0};
   if (close_cutoff_ > 0.0) sums[2] = stage_.close_pairs_difference(close_cutoff_);
-  sum(sums, 3);
+  sum(sums, 4);
   proposed_close_pairs_ = close_pairs_ + sums[2];
   if (sums[1] > 0.0) {
     overlaps_++;
     return Model::OVERLAP_ENERGY;
   }
-  if (!std::isfinite(sums[0]))
-    model_.stop(fmt::format("Fix {}: expected a number for the energy of a trial, but the model "
-                            "gives {}; use overlap to keep atoms apart, or a model that is finite "
-                            "there",
-                            name_, sums[0]));
+  if (sums[3] > 0.0) {
+    beyond_++;
+    return Model::OVERLAP_ENERGY;
+  }
+  refuse_no_number(sums[0]);
   verify(sums[0], gone, come);
   return sums[0];
 }
 
-/* Every N-th difference against two full evaluations. */
+/* An infinite energy is one that nothing accepts. */
+void FixMonteCarlo::refuse_no_number(double difference)
+{
+  if (std::isnan(difference) || difference == -HUGE_VAL)
+    model_.stop(fmt::format("Fix {}: expected a number for the energy of a trial, but the model "
+                            "gives {}; use overlap to keep atoms apart, or a model that is finite "
+                            "there",
+                            name_, difference));
+}
+
+/* Every N-th difference against two full evaluations, and the sum of those accepted since rows
+   started anew against one of the same rows. */
 void FixMonteCarlo::verify(double difference, const std::vector<TrialAtom> &gone,
                            const std::vector<TrialAtom> &come)
 {
@@ -417,7 +458,13 @@ void FixMonteCarlo::verify(double difference, const std::vector<TrialAtom> &gone
   double squares = 0.0;
   const double before = full_energy({}, {}, squares);
   const double after = full_energy(gone, come, squares);
-  judge(difference, after - before, squares);
+  /* Who overlaps so much that nothing accepts it is beyond what rounding is measured against. */
+  if (after - before <= 1000.0 * force->boltz * 1.0e4)
+    judge("difference of a trial", difference, after - before, squares, largest_drift_);
+  double sums[4] = {stage_.known_energy(), 0.0, 0.0, stage_.squares()};
+  if (!stage_.evaluate_known(sums[1], sums[2])) failed();
+  sum(sums, 4);
+  judge("sum of all differences", sums[0], sums[1], sums[2] + sums[3], largest_sum_drift_);
 }
 
 std::vector<double> FixMonteCarlo::differences(std::vector<Stage::Trial> &trials)
@@ -428,13 +475,18 @@ std::vector<double> FixMonteCarlo::differences(std::vector<Stage::Trial> &trials
   for (const Stage::Trial &trial : trials) {
     sums.push_back(trial.answer == Stage::Answer::overlap ? 0.0 : trial.difference);
     sums.push_back(trial.answer == Stage::Answer::overlap ? 1.0 : 0.0);
+    sums.push_back(trial.answer == Stage::Answer::beyond ? 1.0 : 0.0);
   }
   sum(sums.data(), static_cast<int>(sums.size()));
   std::vector<double> energies;
   for (std::size_t t = 0; t < trials.size(); t++) {
-    overlaps_ += sums[2 * t + 1] > 0.0;
-    energies.push_back(sums[2 * t + 1] > 0.0 ? Model::OVERLAP_ENERGY : sums[2 * t]);
-    if (sums[2 * t + 1] == 0.0) verify(sums[2 * t], trials[t].gone, trials[t].come);
+    const bool overlap = sums[3 * t + 1] > 0.0, beyond = !overlap && sums[3 * t + 2] > 0.0;
+    overlaps_ += overlap;
+    beyond_ += beyond;
+    energies.push_back(overlap || beyond ? Model::OVERLAP_ENERGY : sums[3 * t]);
+    if (overlap || beyond) continue;
+    refuse_no_number(sums[3 * t]);
+    verify(sums[3 * t], trials[t].gone, trials[t].come);
   }
   return energies;
 }
@@ -537,22 +589,24 @@ void FixMonteCarlo::agree_on_rounding()
   model_.rounding = largest;
 }
 
-void FixMonteCarlo::judge(double value, double reference, double squares)
+void FixMonteCarlo::judge(const char *what, double value, double reference, double squares,
+                          double &largest)
 {
   agree_on_rounding();
-  const double tolerance = model_.tolerance(
-      squares, std::max({std::fabs(value), std::fabs(reference), std::sqrt(squares)}));
+  const double tolerance = verify_tolerance_ > 0.0
+      ? verify_tolerance_
+      : model_.tolerance(squares,
+                         std::max({std::fabs(value), std::fabs(reference), std::sqrt(squares)}));
   const double drift = std::fabs(value - reference);
-  /* Who overlaps so much that nothing accepts it is beyond what rounding is measured against. */
-  if (reference > 1000.0 * force->boltz * 1.0e4) return;
-  largest_drift_ = std::max(largest_drift_, drift);
+  largest = std::max(largest, drift);
   tolerated_ = std::max(tolerated_, tolerance);
   if (drift <= tolerance) return;
   error->all(
       FLERR,
-      "Fix {}: the difference of a trial is {:.15g} by increments and {:.15g} between two full "
-      "evaluations, {:.3g} apart where {:.3g} is tolerated; use a model in 64bit",
-      name_, value, reference, drift, tolerance);
+      "Fix {}: the {} is {:.15g} by increments and {:.15g} by full evaluations, {:.3g} apart "
+      "where {:.3g} is tolerated; use a model in 64bit, a smaller refresh, or a larger "
+      "tolerance with verify N tolerance",
+      name_, what, value, reference, drift, tolerance);
 }
 
 void FixMonteCarlo::post_run()
@@ -563,13 +617,15 @@ void FixMonteCarlo::post_run()
                  "evaluated wholly, {} compilations\n",
                  id, name_, trials_, overlaps_, stage_.updates(), stage_.filled(),
                  stage_.compilations());
+  if (beyond_ > 0)
+    utils::logmesg(lmp, "fix {} {}: {} trials refused for their grade\n", id, name_, beyond_);
   if (check_ > 0)
     utils::logmesg(lmp, "fix {} {}: largest |model - pair style| {:.3g}\n", id, name_, mismatch_);
   if (verify_ > 0)
     utils::logmesg(lmp,
-                   "fix {} {}: largest |difference - full| {:.3g}, up to {:.3g} would have "
-                   "passed\n",
-                   id, name_, largest_drift_, tolerated_);
+                   "fix {} {}: largest |difference - full| {:.3g}, of their sum {:.3g}, up to "
+                   "{:.3g} would have passed\n",
+                   id, name_, largest_drift_, largest_sum_drift_, tolerated_);
 }
 
 /* As LAMMPS's fixes write it: the one goes on where the other ended. */

@@ -36,7 +36,8 @@ class FixMonteCarlo : public Fix {
   /* All trials of a step. */
   virtual void trials() = 0;
 
-  /* Reads model, check and verify; false if arg[k] is none of them. Moves k behind what was read. */
+  /* Reads model, check, verify and refresh; false if arg[k] is none of them. Moves k behind what was
+     read. */
   bool keyword(int &k, int narg, char **arg);
   [[noreturn]] void unknown(const char *word, const char *known);
   [[noreturn]] void left_to_stock(const char *word);
@@ -87,25 +88,26 @@ class FixMonteCarlo : public Fix {
   void check_model();
   void agree_on_rounding();
   [[noreturn]] void failed();
+  void refuse_no_number(double difference);
   double full_energy(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come,
                      double &squares);
-  void judge(double difference, double reference, double squares);
+  void judge(const char *what, double value, double reference, double squares, double &largest);
 
   std::string file_;    // keyword model; empty: that of pair_style mliap_local
   std::vector<std::string> elements_;    // of each type
   std::string opened_;    // what is open, in words
   std::vector<int> species_of_type_;
   std::vector<int> species_;
-  double overlap_ = 0.0;
-  int check_ = 1000, verify_ = 0;
-  double check_tolerance_ = 0.0;
+  double overlap_ = 0.0, grade_ = 0.0;
+  int check_ = 1000, verify_ = 0, refresh_ = 0;    // refresh: 0 if not asked for
+  double check_tolerance_ = 0.0, verify_tolerance_ = 0.0;
 
   double close_pairs_ = 0.0, proposed_close_pairs_ = 0.0;
   bool check_due_ = false;
   double first_difference_ = 0.0;
   bool compared_ = false;
-  long stages_ = 0, trials_ = 0, overlaps_ = 0, since_verified_ = 0;
-  double largest_drift_ = 0.0, tolerated_ = 0.0, mismatch_ = 0.0;
+  long stages_ = 0, trials_ = 0, overlaps_ = 0, beyond_ = 0, since_verified_ = 0;
+  double largest_drift_ = 0.0, largest_sum_drift_ = 0.0, tolerated_ = 0.0, mismatch_ = 0.0;
 };
 
 }    // namespace LAMMPS_NS

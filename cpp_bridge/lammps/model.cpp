@@ -42,7 +42,7 @@ static int part_of_cores(MPI_Comm node)
 }
 
 void Model::open(const char *file, const std::vector<std::string> &elements,
-                 const std::string &device, bool relative)
+                 const std::string &device, bool relative, bool graded)
 {
   close();
   told_ = false;
@@ -61,8 +61,9 @@ void Model::open(const char *file, const std::vector<std::string> &elements,
   char summary[512] = "";
   char *text = text_.data();
   text[0] = '\0';
-  mliap_local_settings settings{
-      file, names.c_str(), update->unit_style, device.c_str(), relative, node_rank, threads};
+  mliap_local_settings settings{file,           names.c_str(), update->unit_style,
+                                device.c_str(), relative,      node_rank,
+                                threads,        graded};
   mliap_local_model model{};
   model.isolated_energy = isolated_energy.data();
   model.mass = mass.data();

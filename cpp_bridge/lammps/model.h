@@ -20,7 +20,7 @@ class Model : protected Pointers {
   Model &operator=(const Model &) = delete;
 
   void open(const char *file, const std::vector<std::string> &elements, const std::string &device,
-            bool relative);
+            bool relative, bool graded);
   void close();
 
   /* The energy of a trial with overlapping atoms: its Boltzmann factor is zero at any temperature.

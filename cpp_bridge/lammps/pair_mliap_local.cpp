@@ -34,7 +34,8 @@ static constexpr double NOISE = 1.0e-12;
    anybody simulates: kelvin, or epsilon in units lj. */
 static constexpr double NEVER = 1000.0, HOTTEST = 1.0e4, HOTTEST_LJ = 100.0;
 static constexpr int ALL = 0;    // LAMMPS's first group
-static constexpr char KEYWORDS[] = "cache, verify, refresh, reference, overlap, forces, device";
+static constexpr char KEYWORDS[] =
+    "cache, verify, refresh, reference, overlap, forces, grade, device";
 
 PairMLIAPLocal::PairMLIAPLocal(LAMMPS *lmp) : Pair(lmp), model_(lmp)
 {
@@ -78,6 +79,7 @@ void PairMLIAPLocal::settings(int narg, char **arg)
   refresh_ = 2000;
   verify_tolerance_ = 0.0;
   asked_overlap_ = -1.0;
+  grade_ = 0.0;
   device_ = "cpu";
   close_model();    // a second pair_style line: its keywords hold for a model opened after it
 
@@ -102,6 +104,10 @@ void PairMLIAPLocal::settings(int narg, char **arg)
       if (asked_overlap_ < 0.0)
         error->all(FLERR, "pair_style mliap_local overlap: expected a distance >= 0, got {}",
                    value);
+    } else if (word == "grade") {
+      grade_ = number(k + 1);
+      if (!(grade_ > 0.0))
+        error->all(FLERR, "pair_style mliap_local grade: expected a number > 0, got {}", value);
     } else if (word == "refresh") {
       refresh_ = whole(k + 1);
       if (refresh_ < 1)
@@ -132,6 +138,10 @@ void PairMLIAPLocal::settings(int narg, char **arg)
       device_ = value;
     }
   }
+  if (grade_ > 0.0 && !cache_)
+    error->all(FLERR,
+               "pair_style mliap_local grade: trials are refused by the grades of the atoms that "
+               "they change, which cache no does not know; use cache yes");
 }
 
 void PairMLIAPLocal::coeff(int narg, char **arg)
@@ -164,7 +174,7 @@ void PairMLIAPLocal::open_model(const char *file)
   model_file_ = file;
   openings_++;
   try {
-    model_.open(file, {elements, elements + nelements}, device_, relative_);
+    model_.open(file, {elements, elements + nelements}, device_, relative_, grade_ > 0.0);
   } catch (...) {
     close_model();    // no run without a model
     throw;
@@ -424,12 +434,16 @@ double PairMLIAPLocal::trial_energy(const Points &now)
   const bool present = last_trial_ != fix_->moves();
   last_trial_ = fix_->moves();
   const Changes::Answer answer = compare(now, present ? 0.0 : overlap_);
-  if (answer != Changes::Answer::overlap) return energy_alone(now, answer);
-  counters_[OVERLAPS]++;
-  return Model::OVERLAP_ENERGY;
+  if (answer == Changes::Answer::overlap) {
+    counters_[OVERLAPS]++;
+    return Model::OVERLAP_ENERGY;
+  }
+  const double energy = energy_alone(now, answer, !present);
+  if (std::isnan(energy)) no_number(now, energy);    // every fix would refuse it, and go on
+  return energy;
 }
 
-double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer)
+double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer, bool refuse)
 {
   const bool due = changes_.accepted() >= refresh_;
   if (answer == Changes::Answer::unknown || due) return full(now, true, false, false).energy;
@@ -444,9 +458,13 @@ double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer)
     if (!model_.evaluate(changes_.change(), result)) failed();
     counters_[COMPILATIONS] = result.compilations;
   }
-  const bool sound = result.sound;
+  const bool sound = result.sound, beyond = refuse && grade_ > 0.0 && result.grade > grade_;
   if (!sound) result = full(now, false, false, false);
   changes_.propose(result.energy, result.squares, sound);
+  if (beyond) {
+    counters_[BEYOND]++;
+    return Model::OVERLAP_ENERGY;
+  }
   if (!sound) return result.energy;
   counters_[INCREMENTAL]++;
   return verified(now, result.energy);
@@ -488,7 +506,9 @@ void PairMLIAPLocal::step(const Points &now)
   if (!forces_) {
     refuse_readers_of_forces();
     if (!eflag_atom) {
-      eng_vdwl += energy_alone(now, answer);
+      const double energy = energy_alone(now, answer, false);
+      if (std::isnan(energy)) no_number(now, energy);
+      eng_vdwl += energy;
       return;
     }
   }
@@ -497,6 +517,7 @@ void PairMLIAPLocal::step(const Points &now)
   const double before = changes_.settled_energy(), squares = changes_.squares();
   const mliap_local_result result = full(now, true, forces_, eflag_atom || by_atoms_);
   const double energy = result.energy;
+  if (std::isnan(energy)) no_number(now, energy);
   if (incremental) judge(now, before, energy, squares, Against::full);
   if (verification_is_due())
     judge(now, energy, searched(now).energy, result.squares, Against::search);
@@ -660,9 +681,24 @@ mliap_local_result PairMLIAPLocal::evaluate(const Points &now, Shares &shares, b
   counters_[forces ? FORCES : FULL]++;
   counters_[COMPILATIONS] = result.compilations;
   if (!keep) return result;
+  counters_[GRADE] = result.grade;
   changes_.settle(now, result.energy, result.squares);
   if (by_atoms_ && atoms && cache_) atomic_energies_.settle(now, atom_energy_.data());
   return result;
+}
+
+void PairMLIAPLocal::no_number(const Points &now, double energy)
+{
+  const auto [i, j] = mliap_local::closest_pair(now);
+  const std::string pair = i < 0
+      ? "no two atoms are here"
+      : fmt::format("the closest atoms are {} and {}, at distance {:.6g}", atom->tag[i],
+                    atom->tag[j],
+                    std::sqrt(mliap_local::square_distance(now.x + 3 * i, now.x + 3 * j)));
+  model_.stop(
+      fmt::format("Pair style mliap_local: expected a number for the energy, but the model gives "
+                  "{}; {}: use overlap to keep atoms apart, or a model that is finite there",
+                  energy, pair));
 }
 
 /* Two energies of one state. Rounding of each atom's energy is a part of that energy, at random: for
@@ -671,18 +707,7 @@ void PairMLIAPLocal::judge(const Points &now, double energy, double reference, d
                            Against against)
 {
   const double largest = std::max(std::fabs(energy), std::fabs(reference));
-  if (!std::isfinite(largest)) {
-    const auto [i, j] = mliap_local::closest_pair(now);
-    const std::string pair = i < 0
-        ? "no two atoms are here"
-        : fmt::format("the closest atoms are {} and {}, at distance {:.6g}", atom->tag[i],
-                      atom->tag[j],
-                      std::sqrt(mliap_local::square_distance(now.x + 3 * i, now.x + 3 * j)));
-    model_.stop(
-        fmt::format("Pair style mliap_local: expected a number for the energy, but the model gives "
-                    "{}; {}: use overlap to keep atoms apart, or a model that is finite there",
-                    std::isfinite(reference) ? energy : reference, pair));
-  }
+  if (!std::isfinite(largest)) no_number(now, std::isfinite(reference) ? energy : reference);
   const double drift = std::fabs(energy - reference);
   const double tolerance =
       verify_tolerance_ > 0.0 ? verify_tolerance_ : model_.tolerance(squares, largest);

@@ -19,7 +19,18 @@ namespace LAMMPS_NS {
 
 class PairMLIAPLocal : public Pair {
  public:
-  enum { FULL, INCREMENTAL, FORCES, DRIFT, COMPILATIONS, OVERLAPS, TOLERATED, N_COUNTERS };
+  enum {
+    FULL,
+    INCREMENTAL,
+    FORCES,
+    DRIFT,
+    COMPILATIONS,
+    OVERLAPS,
+    TOLERATED,
+    GRADE,
+    BEYOND,
+    N_COUNTERS
+  };
 
   PairMLIAPLocal(class LAMMPS *);
   ~PairMLIAPLocal() override;
@@ -43,7 +54,10 @@ class PairMLIAPLocal : public Pair {
   const std::string &device() const { return device_; }
   bool relative() const { return relative_; }
   double overlap() const { return overlap_; }
+  double grade() const { return grade_; }
   int verify() const { return verify_; }
+  double verify_tolerance() const { return verify_tolerance_; }    // 0: by rounding
+  int refresh() const { return refresh_; }
   int openings() const { return openings_; }    // a number that changes when a model is opened
 
  private:
@@ -61,7 +75,7 @@ class PairMLIAPLocal : public Pair {
   mliap_local::NeighbourList neighbour_list(const mliap_local::Points &);
 
   double trial_energy(const mliap_local::Points &);
-  double energy_alone(const mliap_local::Points &, mliap_local::Changes::Answer);
+  double energy_alone(const mliap_local::Points &, mliap_local::Changes::Answer, bool refuse);
   double verified(const mliap_local::Points &, double energy);
   void refuse_readers_of_forces();
   mliap_local_result full(const mliap_local::Points &, bool keep, bool forces, bool atoms);
@@ -72,6 +86,7 @@ class PairMLIAPLocal : public Pair {
   bool verification_is_due();
   bool could_be_accepted(double energy) const;
   enum class Against { full, search };
+  [[noreturn]] void no_number(const mliap_local::Points &, double energy);
   void judge(const mliap_local::Points &, double energy, double reference, double squares, Against);
   bool answer_derived(const mliap_local::Points &, const mliap_local::NeighbourList &);
   void evaluate_whole(const mliap_local::Points &, const mliap_local::NeighbourList &,
@@ -83,7 +98,7 @@ class PairMLIAPLocal : public Pair {
   // keywords of pair_style
   bool cache_, forces_, relative_;
   int verify_, refresh_;
-  double verify_tolerance_, asked_overlap_;
+  double verify_tolerance_, asked_overlap_, grade_;
   std::string device_;
 
   Model model_;
@@ -107,7 +122,7 @@ class PairMLIAPLocal : public Pair {
   bool by_atoms_ = false;    // fix sgcmc asks for energies of atoms
   bool checked_ = false;    // what only the first call of a run can see
   long since_verified_ = 0;
-  double counters_[N_COUNTERS] = {0, 0, 0, 0, 0, 0, 0};
+  double counters_[N_COUNTERS] = {};
 };
 
 }    // namespace LAMMPS_NS

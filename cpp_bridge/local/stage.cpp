@@ -347,7 +347,7 @@ Stage::Answer Stage::propose(const std::vector<TrialAtom> &gone, const std::vect
   } else if (!evaluate_wholly(proposal_, difference_)) {
     return Answer::failed;
   }
-  return Answer::difference;
+  return grade_ > 0.0 && result.grade > grade_ ? Answer::beyond : Answer::difference;
 }
 
 /* Where huge messages are taken away only rounding would be left: both states from scratch. */
@@ -387,12 +387,20 @@ void Stage::accept()
     energy_ = proposed_energy_;
   } else if (!proposal_.touched.empty() || !proposal_.come[OWN].empty() ||
              !proposal_.leave[OWN].empty()) {
-    for (const int place : place_of_) row_[place] = UNKNOWN;
-    cache_rows_.assign(0);
-    settled_ = -1;
-    energy_ = 0.0;
+    start_anew();
   }
   proposal_ = Proposal();
+  if (refresh_ > 0 && accepted_ >= refresh_) start_anew();
+}
+
+/* No row is known: each is evaluated from its neighbours when a trial next touches it. */
+void Stage::start_anew()
+{
+  for (const int place : place_of_) row_[place] = UNKNOWN;
+  cache_rows_.assign(0);
+  settled_ = -1;
+  energy_ = squares_ = 0.0;
+  accepted_ = 0;
 }
 
 void Stage::close_gap(int own)
@@ -460,10 +468,16 @@ bool Stage::propose_each(std::vector<Trial> &trials, double overlap)
   mliap_local_result result{};
   result.atom_energy = atom_energy_.data();
   result.settled_energy = settled_energy_.data();
+  if (grade_ > 0.0) {
+    atom_grade_.resize(together_.n_rows());
+    result.atom_grade = atom_grade_.data();
+  }
   if (!evaluator_.update(change, result)) return false;
   settled_ = 0;
   updates_++;
   compilations_ = result.compilations;
+  for (int row = 0; row < together_.n_rows() && grade_ > 0.0; row++)
+    if (atom_grade_[row] > grade_) trials[together_.owner(row)].answer = Answer::beyond;
   if (!result.sound) {    // which of them? each for itself
     for (std::size_t t = 0; t < trials.size(); t++)
       if (trials[t].answer == Answer::difference &&
@@ -523,6 +537,14 @@ double Stage::close_pairs_difference(double distance) const
 bool Stage::evaluate_all(double &energy, double &squares)
 {
   return evaluate(place_of_, nullptr, energy, squares);
+}
+
+bool Stage::evaluate_known(double &energy, double &squares)
+{
+  std::vector<int> places;
+  for (const int place : place_of_)
+    if (row_[place] >= 0) places.push_back(place);
+  return evaluate(places, nullptr, energy, squares);
 }
 
 std::vector<int> Stage::known() const

@@ -48,6 +48,10 @@ class Stage {
  public:
   explicit Stage(Evaluator evaluator) : evaluator_(std::move(evaluator)) {}
   void set_cutoff(double cutoff) { evaluator_.cutoff = cutoff; }
+  /* Trials that leave an atom with a larger grade are answered `beyond`; 0: none are. */
+  void set_grade(double grade) { grade_ = grade; }
+  /* After so many accepted proposals all rows are evaluated anew when they are next touched. */
+  void set_refresh(long accepted) { refresh_ = accepted; }
 
   /* Do these own points stand where the stage has them, in the same surroundings? What it knows then
      stays true, if that holds for all processes. */
@@ -56,10 +60,10 @@ class Stage {
   void begin(const Points &points, const Surroundings &around);
   void forget() { n_own_ = -1; }
 
-  enum class Answer { none, difference, overlap, failed };
+  enum class Answer { none, difference, overlap, beyond, failed };
   /* What this process's rows add to the difference of energies if `gone` leave and `come` appear.
      none: no row here is touched. overlap: one that comes is closer than `overlap` to a point that
-     stays; difference() is not known then. failed: see failure(). It is a proposal until the next
+     stays; difference() is not known then. beyond: see set_grade(). failed: see failure(). It is a proposal until the next
      call of this object. */
   Answer propose(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come,
                  double overlap);
@@ -93,6 +97,8 @@ class Stage {
      stays as it is. */
   bool evaluate_all(double &energy, double &squares);
 
+  /* The same of the rows that are known, whose energy as increments made it is known_energy(). */
+  bool evaluate_known(double &energy, double &squares);
   /* Energy of the rows that are known, as increments made it, and which own atoms they are. */
   double known_energy() const { return energy_; }
   std::vector<int> known() const;
@@ -121,6 +127,7 @@ class Stage {
   };
 
   void compact();
+  void start_anew();
   template <class Visit> void images(const double *x, Visit &&visit) const;
   void find_kept(const Proposal &, const double *at, double cutoff, std::vector<int> &near) const;
   int place_at(const Proposal &, const double *x, int species) const;
@@ -149,12 +156,14 @@ class Stage {
   CacheRows cache_rows_;
   int settled_ = -1;    // for the next call: see bridge.h
   double energy_ = 0.0, difference_ = 0.0, proposed_energy_ = 0.0, squares_ = 0.0;
-  long accepted_ = 0, updates_ = 0, filled_ = 0;
+  long refresh_ = 0;    // 0: never
+  long accepted_ = 0, updates_ = 0, filled_ = 0;    // accepted since rows started anew
   int compilations_ = 0;
   Proposal proposal_;
   PackedChange packed_;
   PackedTogether together_;
-  std::vector<double> atom_energy_, settled_energy_;
+  double grade_ = 0.0;
+  std::vector<double> atom_energy_, settled_energy_, atom_grade_;
   mutable std::vector<int> near_;
   std::vector<int> rows_row_;
   std::string failure_;

@@ -60,6 +60,7 @@ _HOME = {
     "ModelFileError": "model_file",
     "export_model": "model_file",
     "read_model": "model_file",
+    "training_grade": "model_file",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -125,7 +125,7 @@ class LocalMLIAPCalculator(Calculator):
         place = np.arange(len(i)) - np.repeat(np.cumsum(count) - count, count)
         self._width = padding.width_capacity(int(count.max(initial=0)), self._width)
         message_width = self._model.cache.msg_sum.shape[1]
-        block = padding.block_rows(self._width, message_width, jax.default_backend())
+        block = padding.block_rows(self._width, message_width, n, jax.default_backend())
         self._rows = padding.row_capacity(n, block, self._rows)
         species = np.full(self._rows, -1, np.int32)
         neighbour_species = np.full((self._rows, self._width), -1, np.int32)

@@ -52,7 +52,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if name in arguments:  # only the module that is asked for is imported: it needs JAX
             module = import_module(f"{__package__}.models.{name}")
             module.add_arguments(family)
-            family.set_defaults(command=lambda options, module=module: _convert(options, module))
+            _, words = output.parse_known_args(arguments[arguments.index(name) + 1 :])
+            family.set_defaults(
+                command=lambda options, name=name, words=words, module=module: _convert(
+                    options, name, words, module
+                )
+            )
 
     for name, command, text in (
         ("info", _info, "print what a model file says about itself"),
@@ -91,15 +96,17 @@ def _use_64_bit():
     jax.config.update("jax_enable_x64", True)
 
 
-def _convert(options, family):
+def _convert(options, name, words, family):
     _use_64_bit()
+    from . import __version__
     from .model_file import export_model
+    from .model_file.origin import origin_of
 
     with _progress("reading and building the functions"):
         made = family.convert(options)
-    for name, value in vars(options).items():
+    for option, value in vars(options).items():
         for file in value if isinstance(value, list) else [value]:
-            if name != "output" and isinstance(file, str) and _same(file, options.output):
+            if option != "output" and isinstance(file, str) and _same(file, options.output):
                 raise ValueError(f"{file}: would be replaced by its model file")
     masses = {element: mass for element, mass in (made.masses or {}).items() if mass > 0}
     with _progress("exporting, with derivatives, and checking"):
@@ -115,6 +122,7 @@ def _convert(options, family):
             masses=masses or None,
             overlap=made.overlap,
             allow_jump=True,  # it is what was published
+            origin=origin_of(name, words, options, __version__),
         )
     jumps = model.metadata.jumps
     print(
@@ -165,12 +173,25 @@ def _info(options):
         "smooth at the cutoff": model["jumps"] or ("yes" if metadata["smooth"] else None),
         "isolated energies": " ".join(f"{e} {value:.10g}" for e, value in energies.items()) or None,
         "derivatives": ("none: energies only", "forces", "forces and Hessians")[model["vjp_order"]],
+        "grade": "of extrapolation" if model["grade"] else "none",
         "widths": f"embedding {model['embedding_width']}, message {model['message_width']}",
         "exported by jax": metadata["jax_version"],
+        "converted from": _origin(metadata["converted"]),
+        "programs": "built anew from what it was converted from, this JAX cannot read them"
+        if model["built_anew"]
+        else "read",
     }
     for key, value in lines.items():
         print(f"{key:<22}{printable('not given' if value is None else value)}")
     return 0
+
+
+def _origin(converted):
+    if converted is None:
+        return None
+    family, arguments, names, _, version = converted
+    words = [names[word] if isinstance(word, int) else word for word in arguments]
+    return f"{family} {' '.join(words)} by mliap-local {version}; the file carries it"
 
 
 def _check(options):

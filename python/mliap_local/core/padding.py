@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import math
 
-BLOCK_EDGES = {"cpu": 768, "gpu": 2048}
+BLOCK_EDGES = {"cpu": 768, "gpu": 2**18}
 """Edges that a block of rows should have. On a CPU its intermediates then stay in the second-level
 cache, 2 MB where that was measured, and smaller blocks pay for the starts of their operations:
 beside 2048 edges, steps of adp took 0.86, of eam 0.66 (benchmarks/models.py)."""
 
-BLOCK_VALUES = 2**17
-"""Values that messages of a block may have: 16 rows of SNAP with 2J = 8 took 0.82 of 64 rows."""
+BLOCK_VALUES = {"cpu": 2**17, "gpu": 2**26}
+"""Values that messages of a block may have. On a CPU 16 rows of SNAP with 2J = 8 took 0.82 of 64
+rows; on a GPU they are half a gigabyte, and a model stores a few times as much for its gradient."""
 
-SHARE_EDGES = 2**17
-"""Edges of a share of atoms, 6 MB with their gradient in float64. Blocks keep the processor's cache
-warm, and each share costs Python 0.1 ms: with a quarter of it steps of eam took 1.2 to 1.4 times as
-long, with an eighth 1.5 times."""
+MOST_BLOCK_ROWS = 2**8  # on a CPU
+
+SHARE_EDGES = {"cpu": 2**17, "gpu": 2**19}
+"""Edges of a share of atoms. On a CPU 6 MB with their gradient in float64: blocks keep the
+processor's cache warm, and each share costs Python 0.1 ms: with a quarter of it steps of eam took
+1.2 to 1.4 times as long, with an eighth 1.5 times."""
 
 SMALLEST_CHANGE = 64
 EDGES_PER_ROW = 1.5
@@ -34,20 +37,22 @@ def grown(needed: int, current: int = 0) -> int:
     return 2 ** math.ceil(math.log2(max(needed, 1)))
 
 
-def block_rows(width: int, message_width: int, platform: str = "cpu") -> int:
-    """Rows that are evaluated at once, for rows of `width` neighbours: a power of two."""
-    edges = BLOCK_EDGES["gpu"]
-    if platform == "cpu":
-        edges = min(BLOCK_EDGES["cpu"], BLOCK_VALUES / message_width)
-    return 2 ** max(0, min(8, round(math.log2(edges / max(width, 1)))))
+def block_rows(width: int, message_width: int, n_rows: int, platform: str = "cpu") -> int:
+    """Rows that are evaluated at once, for rows of `width` neighbours: a power of two. On a GPU,
+    whose blocks are large, no more than hold `n_rows`."""
+    platform = "cpu" if platform == "cpu" else "gpu"
+    edges = min(BLOCK_EDGES[platform], BLOCK_VALUES[platform] / message_width)
+    rows = 2 ** max(0, round(math.log2(edges / max(width, 1))))
+    most = MOST_BLOCK_ROWS if platform == "cpu" else grown(max(n_rows, SMALLEST_CHANGE))
+    return min(rows, most)
 
 
 def share_rows(n_rows: int, width: int, block: int, threads: int, platform: str = "cpu") -> int:
     """Rows of a share: whole blocks; on a CPU what fits the processor's cache, as many shares for
-    each thread, and as many rows in each share."""
+    each thread, and as many rows in each share; on a GPU a power of two, which is not padded."""
     if platform != "cpu":
-        return max(n_rows, 1)
-    most = max(block, SHARE_EDGES // max(width, 1))
+        return max(block, grown(SHARE_EDGES["gpu"] // max(width, 1) // 2 + 1))
+    most = max(block, SHARE_EDGES["cpu"] // max(width, 1))
     rounds = max(1, math.ceil(n_rows / most / threads))
     return block * max(1, math.ceil(n_rows / (rounds * threads) / block))
 

@@ -40,6 +40,7 @@ def mliap_local_open(settings, model, error, error_size):
             "reference_isolated": bool(settings.reference_isolated),
             "node_rank": settings.node_rank,
             "threads": settings.threads,
+            "graded": bool(settings.graded),
         }
         session = _open_session(wanted)
         model.cutoff = session.cutoff
@@ -73,7 +74,7 @@ def mliap_local_full(instance, rows, result, error, error_size):
             energies = _output(result.atom_energy, rows.n_rows)
             answer = session.full(shares, bool(rows.keep), bool(rows.add), energies)
         result.energy, result.squares = answer
-        result.rounding = session.rounding
+        result.rounding, result.grade = session.rounding, session.grade
         result.compilations = session.compilations
         return 1
     except BaseException as exception:
@@ -92,7 +93,9 @@ def mliap_local_update(instance, change, result, error, error_size):
             packed=packed,
             atom_energy=_output(result.atom_energy, n_rows),
             settled_energy=_output(result.settled_energy, n_rows),
+            atom_grade=_output(result.atom_grade, n_rows),
         )
+        result.grade = session.grade
         result.compilations = session.compilations
         return 1
     except BaseException as exception:

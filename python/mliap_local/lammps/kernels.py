@@ -97,6 +97,7 @@ class Kernels:
             except Exception as error:  # JAX and XLA raise what they like
                 expected = "energies of isolated atoms"
                 raise file_error(model_file, None, expected, failure_text(error)) from error
+        self.grade_function = model.grade
         self._model = LocalMLIAPData(
             cutoff=Table(np.full((1,), self.cutoff)),
             init_function=model.functions.node_init,
@@ -112,6 +113,8 @@ class Kernels:
         self.forces = jax.jit(self._forces, out_shardings=here, compiler_options=options)
         self.scale = jax.jit(_scale_of, out_shardings=here)
         self.update = jax.jit(self._update, compiler_options=options)
+        self.graded_update = jax.jit(self._graded_update, compiler_options=options)
+        self.grades = jax.jit(self._grades, out_shardings=here)
         self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=options)
         self.resize = jax.jit(_resized, static_argnums=1)
         self.fill = jax.jit(self._fill, donate_argnums=0, compiler_options=options)
@@ -124,11 +127,12 @@ class Kernels:
             f"{name}: {' '.join(elements)}, cutoff {self.cutoff:g}, {metadata.precision}, "
             f"units {metadata.units}, {self.device.platform}, jax {jax.__version__}"
             + (f"; {metadata.jumps}" if metadata.jumps else "")
+            + ("; built anew, convert it again" if model.built_anew else "")
         )
 
-    def block_rows(self, width: int) -> int:
-        """Rows of so many neighbours that are evaluated at once."""
-        return padding.block_rows(width, self._message_width, self.device.platform)
+    def block_rows(self, width: int, n_rows: int) -> int:
+        """Rows of so many neighbours that are evaluated at once, where there are `n_rows`."""
+        return padding.block_rows(width, self._message_width, n_rows, self.device.platform)
 
     def _input(self, edges: Any, cache: LocalMLIAPCache | None = None) -> LocalMLIAPInput:
         config = self._model if cache is None else dataclasses.replace(self._model, cache=cache)
@@ -178,6 +182,23 @@ class Kernels:
         answer = jnp.stack([total, squares, sound.astype(total.dtype)])
         places = change.rows.astype(jnp.int32)
         return Proposal(patch.cache.msg_sum, patch.cache.energies, answer, places)
+
+    def _graded_update(
+        self, cache: LocalMLIAPCache, scale: jax.Array, rows: ChangedRows
+    ) -> tuple[Proposal, jax.Array]:
+        """The same, and the grade of each row's atom, shape (rows,); 0 where there is none."""
+        proposal = self._update(cache, scale, rows)
+        change = rows.change(dataclasses.replace(self._model, cache=cache))
+        assert self.grade_function is not None  # a session asked for it
+        grades = self.grade_function(change.embeddings, proposal.sums)
+        return proposal, jnp.where(change.occupied, grades, 0)
+
+    def _grades(self, species: jax.Array, sums: jax.Array) -> jax.Array:
+        """The largest grade of atoms, scalar."""
+        table = self._model.init_function(jnp.array(self.numbers))
+        assert self.grade_function is not None  # a session asked for it
+        grades = self.grade_function(table[jnp.maximum(species, 0)], sums)
+        return jnp.max(jnp.where(species >= 0, grades, 0))
 
 
 class Proposal(NamedTuple):
@@ -293,6 +314,13 @@ def _device(name: str, node_rank: int) -> Any:
     try:
         devices = jax.local_devices(backend=name)
     except RuntimeError as error:
+        if (
+            name == "gpu" and getattr(jax.config, "jax_platforms", None) == "cpu"
+        ):  # see jax_environment in bridge.py
+            raise ModelFileError(
+                "device gpu was asked for, but JAX was started in this process for device cpu; "
+                "open one with device gpu first, or set JAX_PLATFORMS=cuda,cpu in the environment"
+            ) from error
         raise ModelFileError(
             f"device {name} was asked for, but this JAX has none ({error}); install a JAX with "
             "its plugin, or use device cpu"

@@ -20,6 +20,7 @@ from mliap_local.core import padding
 from mliap_local.lammps.kernels import Kernels, Proposal, open_kernels
 from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import LocalMLIAPCache, LocalMLIAPPatch
+from mliap_local.model_file import ModelFileError
 from mliap_local.model_file.errors import failure_text, printable
 
 FEW_ROWS = 64
@@ -41,9 +42,11 @@ class Session:
         device: `cpu` or `gpu`.
         reference_isolated: energies relative to isolated atoms.
         node_rank: place of this process on its node, which chooses the device.
-        threads: that evaluate all atoms, on a CPU.
+        threads: that evaluate all atoms; for a GPU, that find and hand over their neighbours.
+        graded: grades of extrapolation are wanted.
     Raises:
-        ModelFileError: unusable file, element the model does not know, other units, no such device.
+        ModelFileError: unusable file, element the model does not know, other units, no such device,
+            no grade.
     """
 
     def __init__(
@@ -55,9 +58,16 @@ class Session:
         reference_isolated: bool = False,
         node_rank: int = 0,
         threads: int = 1,
+        graded: bool = False,
     ) -> None:
         kernels = open_kernels(model_file, elements, units, device, reference_isolated, node_rank)
-        self._kernels = kernels
+        if graded and kernels.grade_function is None:
+            raise ModelFileError(
+                f"{model_file}: a grade was asked for, but the model has none; export it with "
+                "`grade`, or leave the keyword out"
+            )
+        self._kernels, self._graded = kernels, graded
+        self.grade = 0.0  # the largest of the last evaluation
         self.cutoff, self.overlap = kernels.cutoff, kernels.overlap
         self.differentiable, self.rounding = kernels.differentiable, kernels.rounding
         self.isolated_energies, self.masses = kernels.isolated_energies, kernels.masses
@@ -69,7 +79,7 @@ class Session:
         self._width = self._cache_rows = 0
         self._scale: Any = None  # of message sums at the last settled full evaluation
         self._update = kernels.update
-        self._threads = threads if kernels.device.platform == "cpu" else 1
+        self._threads = threads
         self._pool = ThreadPoolExecutor(self._threads)  # starts threads when they are first needed
         self._lock, self._memory = threading.Lock(), _Memory()
         self._measured = kernels.dtype == np.float64  # see ROUNDING in kernels.py
@@ -94,6 +104,7 @@ class Session:
             RuntimeError: JAX failed; the message names the model.
         """
         with self._named:
+            self.grade = 0.0
             if not keep:
                 return self._evaluate(shares, forces, atom_energy, None)
             n = shares.n_rows
@@ -137,7 +148,7 @@ class Session:
         """`_evaluate` for a trial's rows, without what many shares need."""
         n = shares.n_rows
         width = self._width = padding.width_capacity(shares.find(0, n), self._width)
-        block = self._kernels.block_rows(width)
+        block = self._kernels.block_rows(width, n)
         capacity = padding.fill_capacity(n, block)
         rows = self._laid_out(shares, n, capacity, width, block)
         energy, squares = self._compiled(("fill", capacity, width), writing.fill, rows).tolist()
@@ -160,18 +171,19 @@ class Session:
         common = self._width
         if n and not common:
             common = padding.width_capacity(shares.find(0, min(n, FEW_ROWS)))
-        block = self._kernels.block_rows(common)
+        block = self._kernels.block_rows(common, n)
         share = padding.share_rows(n, common, block, threads, self._kernels.device.platform)
+        share = min(share, max(n, 1))
         turns, widths = _Turns(), [1]
         totals = np.zeros(2)
         fused = writing is not None and not forces and atom_energy is None and share >= n
-        fused = fused and self._measured
+        fused = fused and self._measured and not self._graded
 
         def evaluate(begin: int) -> None:
             end = min(begin + share, n)
             width = padding.width_capacity(shares.find(begin, end), common)
             widths.append(width)
-            block = self._kernels.block_rows(width)
+            block = self._kernels.block_rows(width, share)
             capacity = padding.fill_capacity(share, block)
             rows = self._laid_out(shares, end - begin, capacity, width, block)
             if fused:
@@ -183,7 +195,13 @@ class Session:
             sums = np.asarray(sums)
             if begin == 0 and not self._measured:
                 self._measure(kernel, rows, patch)
+            grade = self._graded and float(
+                self._compiled(
+                    ("grade", capacity), self._kernels.grades, rows.species, patch.cache.msg_sum
+                )
+            )
             with turns.take(begin // share):
+                self.grade = max(self.grade, grade)
                 if forces:
                     shares.add(np.asarray(gradient[0]))
                 if atom_energy is not None:
@@ -206,6 +224,7 @@ class Session:
         packed: np.ndarray,
         atom_energy: np.ndarray | None = None,
         settled_energy: np.ndarray | None = None,
+        atom_grade: np.ndarray | None = None,
     ) -> tuple[float, float, bool]:
         """Evaluate a proposal from the settled state.
 
@@ -216,6 +235,7 @@ class Session:
             atom_energy: filled with the energies of the rows that it names, if wanted. That is a
                 question, no proposal: the last proposal stays.
             settled_energy: filled with what the cache holds for these rows.
+            atom_grade: filled with their grades, if wanted.
         Returns:
             The energy of the proposed state, the sum of the squared energies of atoms that were
             taken away and added, and whether it is sound: where huge messages were taken away, as
@@ -231,7 +251,14 @@ class Session:
         rows = changed_rows(self._kernels.numbers, packed, atom_energy is not None)
         self._count((rows.capacity, self._cache_rows))
         with self._named:
-            proposal = self._update(self._cache, self._scale, rows)
+            if self._graded:
+                proposal, grades = self._kernels.graded_update(self._cache, self._scale, rows)
+                grades = np.asarray(grades)
+                self.grade = float(np.max(grades))
+                if atom_grade is not None:
+                    atom_grade[:] = grades[: len(atom_grade)]
+            else:
+                proposal = self._update(self._cache, self._scale, rows)
             energy, squares, sound = np.asarray(proposal.answer).tolist()
             if atom_energy is None:
                 self._proposal = proposal
@@ -473,4 +500,5 @@ def open_session(settings: dict[str, Any]) -> Session:
         settings["reference_isolated"],
         settings["node_rank"],
         settings["threads"],
+        settings["graded"],
     )

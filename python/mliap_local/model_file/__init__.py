@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         export_model,
         read_model,
     )
+    from .grade import training_grade
 
 __all__ = [
     "Check",
@@ -30,9 +31,14 @@ __all__ = [
     "check_model",
     "export_model",
     "read_model",
+    "training_grade",
 ]
 
-_HOME = {"Check": "checks", "ModelFileError": "errors"}  # all others: files
+_HOME = {
+    "Check": "checks",
+    "ModelFileError": "errors",
+    "training_grade": "grade",
+}  # all others: files
 
 
 def __getattr__(name: str):

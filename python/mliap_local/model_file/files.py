@@ -29,12 +29,16 @@ from ..models import FAMILIES, ModelFunctions, atomic_numbers
 from . import vetting
 from .checks import Check, check_functions, evaluate_once
 from .errors import ModelFileError, failure_text, file_error
+from .origin import Origin, convert_again, parse_origin, read_contents, same_model
 from .programs import (
     DTYPES,
+    GRADE,
     PROGRAMS,
     PlatformError,
+    UnreadableError,
     casting,
     deserialise,
+    deserialise_grade,
     require_x64,
     serialise,
 )
@@ -44,7 +48,7 @@ FORMAT_VERSION = 1
 UNITS = ("metal", "real", "lj")
 
 _METADATA = "metadata.json"
-_MOST_BYTES = {_METADATA: 1 << 20, **dict.fromkeys(PROGRAMS, 1 << 28)}
+_MOST_BYTES = {_METADATA: 1 << 20, **dict.fromkeys((*PROGRAMS, GRADE), 1 << 28)}
 _MOST_FILE_BYTES = 1 << 30
 _MOST_MEMBERS = 1000
 
@@ -83,6 +87,7 @@ class ModelMetadata:
     force_jump: float | None = None  #: the same for the force
     overlap: float | None = None  #: unit of length; closer, the model should not be asked
     jax_version: str | None = None  #: of the JAX that exported it
+    converted: Origin | None = None  #: from which published potential, without its files
 
     @property
     def jumps(self) -> str:
@@ -106,6 +111,10 @@ class Model(NamedTuple):
     message_width: int
     #: 1: the edge function ends in a transposition, it computes with edges as the last axis.
     edges_last: int
+    #: True: this JAX cannot read the programs, and made them anew of what they were converted from.
+    built_anew: bool = False
+    #: Of extrapolation: `h, messages -> float[n]`, above 1 outside what the model was trained on.
+    grade: Callable[..., Any] | None = None
 
 
 def read_model(
@@ -132,8 +141,20 @@ def _model(path, content: bytes, platform: str | None, trusted: bool) -> Model:
     require_x64(path, metadata.precision)
     if not trusted:
         vetting.vet(path, content, platform or export.default_export_platform())
-    functions, *rest = deserialise(path, members, metadata.precision, platform)
-    return Model(functions, metadata, *rest)
+    graded = members.pop(GRADE, None)
+    try:
+        functions, order, d, m, last = deserialise(path, members, metadata.precision, platform)
+        grade = graded and deserialise_grade(path, graded, metadata.precision, platform, (d, m))
+        return Model(functions, metadata, order, d, m, last, grade=grade or None)
+    except UnreadableError:
+        if metadata.converted is None:
+            raise
+    made = convert_again(path, read_contents(path, content, metadata.converted))
+    same_model(path, made, metadata.cutoff, metadata.elements)
+    here = platform or export.default_export_platform()
+    blobs = serialise(path, made.functions, metadata.precision, 2, (here,))
+    functions, order, d, m, last = deserialise(path, blobs, metadata.precision, platform)
+    return Model(functions, metadata, order, d, m, last, built_anew=True)
 
 
 def check_model(path: str | PathLike) -> list[Check]:
@@ -180,6 +201,7 @@ def describe_model(path: str | PathLike) -> dict[str, Any]:
     except PlatformError as error:
         model = read_model(path, error.platforms[0], trusted=True)
     known = {key: value for key, value in model._asdict().items() if key != "functions"}
+    known["grade"] = model.grade is not None
     return known | {"metadata": dataclasses.asdict(model.metadata), "jumps": model.metadata.jumps}
 
 
@@ -232,6 +254,8 @@ def export_model(
     vjp_order: int = 2,
     platforms: Sequence[str] = ("cpu", "cuda"),
     checks: bool = True,
+    origin: Origin | None = None,
+    grade: Callable[..., Any] | None = None,
 ) -> Model:
     """Write any three JAX functions as a model file, after checking them.
 
@@ -252,6 +276,9 @@ def export_model(
       vjp_order: 2 for forces and Hessians, 1 for forces, 0 for energies only.
       platforms: that it shall run on.
       checks: False writes without the numerical checks, and leaves `smooth` and jumps unknown.
+      origin: what `mliap-local convert` made it from, which goes into the file.
+      grade: of extrapolation, `float[n, d], float[n, m] -> float[n]` of the readout's arguments:
+        dimensionless, above 1 outside what the model was trained on; see `training_grade`.
 
     Returns:
       The model as it will be read again.
@@ -277,15 +304,19 @@ def export_model(
         "masses": masses and dict(masses),
         "overlap": overlap,
         "jax_version": jax.__version__,
+        "converted": origin and origin.fields(),
     }
     fields = {key: value for key, value in fields.items() if value is not None}
     metadata = _validate_metadata(path, fields)
     require_x64(path, precision)
-    blobs = serialise(path, (init, edge, readout), precision, vjp_order, platforms)
+    programs = (init, edge, readout) if grade is None else (init, edge, readout, grade)
+    blobs = serialise(path, programs, precision, vjp_order, platforms)
     here = export.default_export_platform()
     can_run = here in platforms
     here = here if can_run else platforms[0]
-    functions, *rest = deserialise(path, blobs, precision, here)
+    functions, order, d, m, last = deserialise(path, blobs, precision, here)
+    if grade is not None:
+        grade = deserialise_grade(path, blobs[GRADE], precision, here, (d, m))
     if checks:
         if not can_run:  # the functions stand in for their export
             functions = casting(ModelFunctions(init, edge, readout), precision)
@@ -318,10 +349,11 @@ def export_model(
         fields |= {key: size for key, size in jumps.items() if size}
         fields.setdefault("isolated_energies", report.isolated_energies)
     metadata = _validate_metadata(path, fields)
-    _write_members(path, {_METADATA: json.dumps(fields, indent=2).encode(), **blobs})
+    extra = origin.members() if origin else {}
+    _write_members(path, {_METADATA: json.dumps(fields, indent=2).encode(), **blobs, **extra})
     if checks and can_run:
         vetting.remember(Path(path).read_bytes())  # it has been run here already
-    return Model(functions, metadata, *rest)
+    return Model(functions, metadata, order, d, m, last, grade=grade)
 
 
 # The zip
@@ -347,7 +379,7 @@ def read_file(path: str | PathLike) -> bytes:
 
 
 def _read_members(path, content) -> dict[str, bytes]:
-    """Return the bytes of the four members, none larger than allowed."""
+    """Return the bytes of the members that it knows, none larger than allowed."""
     if (entries := content.count(b"PK\x01\x02")) > _MOST_MEMBERS:  # before each is an object
         raise file_error(path, None, f"a zip of at most {_MOST_MEMBERS} members", f"{entries}")
     try:
@@ -379,7 +411,7 @@ def _find_members(path, archive):
             raise file_error(path, name, "one member of that name", "two", "do not use this file")
         if name in _MOST_BYTES:
             found[name] = info
-    for name in _MOST_BYTES:
+    for name in (_METADATA, *PROGRAMS):
         if name not in found:
             raise file_error(path, name, "this member", "none", "export the model again")
     return found
@@ -494,6 +526,7 @@ def _validate_metadata(path, fields) -> ModelMetadata:
     values = {key: value for key, value in fields.items() if key in known}
     values["cutoff"] = float(cutoff)
     values["elements"] = None if elements is None else tuple(elements)
+    values["converted"] = parse_origin(path, fields.get("converted"))
     return ModelMetadata(**values)
 
 

@@ -8,7 +8,7 @@ Knows nothing of zips and of physics, evaluates nothing.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,8 @@ from .errors import ModelFileError, failure_text, file_error
 
 #: Members of the zip that hold a program.
 PROGRAMS = ("node_init.jax", "edge.jax", "readout.jax")
+#: A fourth, which a file need not have.
+GRADE = "grade.jax"
 
 #: Types of integers and reals for each precision.
 DTYPES = {"32bit": (jnp.int32, jnp.float32), "64bit": (jnp.int64, jnp.float64)}
@@ -33,6 +35,7 @@ _RANK_REMEDIES = {
     "node_init.jax": "return a row for each atom, values[:, None] if it is one number",
     "edge.jax": "return a row for each edge, values[:, None] if it is one number",
     "readout.jax": "return one number for each atom, values[:, 0] or values.sum(axis=1)",
+    "grade.jax": "return one number for each atom, values[:, 0] or values.max(axis=1)",
 }
 
 #: A row of an embedding or of messages is kept for each atom: no model known needs a tenth of this.
@@ -55,6 +58,10 @@ class PlatformError(ModelFileError):
         self.platforms = tuple(platforms)
 
 
+class UnreadableError(ModelFileError):
+    """A program that this JAX cannot read, as far as can be seen for its age."""
+
+
 def require_x64(path: Any, precision: str) -> None:
     """Refuse 64bit models while JAX makes 32 bit numbers of everything.
 
@@ -73,7 +80,8 @@ def serialise(
     vjp_order: int,
     platforms: Sequence[str],
 ) -> dict[str, bytes]:
-    """Return the export of each of three functions, by member name; results cast to the precision.
+    """Return the export of each function, by member name; results cast to the precision. A fourth
+    is the grade of extrapolation.
 
     Raises:
       ModelFileError: a function that cannot be exported, or has another signature.
@@ -85,8 +93,9 @@ def serialise(
         "edge.jax": [],
         "readout.jax": [],
     }
+    arguments[GRADE] = arguments["readout.jax"]
     blobs = {}
-    for name, function in zip(PROGRAMS, functions, strict=True):
+    for name, function in zip((*PROGRAMS, GRADE), functions, strict=False):
 
         def program(*args, function=function):
             return jax.tree.map(lambda x: jnp.asarray(x, real), function(*args))
@@ -96,7 +105,7 @@ def serialise(
             jitted = jax.jit(program)
             exported = export.export(jitted, platforms=tuple(platforms))(*arguments[name])
             signature = _signature(path, exported, name, precision)
-            blobs[name] = bytes(exported.serialize(vjp_order=vjp_order))
+            blobs[name] = bytes(exported.serialize(vjp_order=0 if name == GRADE else vjp_order))
         except ImportError:
             raise
         except Exception as error:  # whatever the function raises while it is traced
@@ -111,7 +120,7 @@ def serialise(
             arguments["edge.jax"] = [
                 jax.ShapeDtypeStruct((e, columns), real) for columns in (width, width, 3)
             ]
-        if name != "readout.jax":
+        if name in PROGRAMS[:2]:
             arguments["readout.jax"].append(jax.ShapeDtypeStruct((n, width), real))
     return blobs
 
@@ -143,6 +152,31 @@ def deserialise(
     return functions, min(orders[1:]), d, m, edges_last
 
 
+def deserialise_grade(
+    path: Any, blob: bytes, precision: str, platform: str | None, widths: tuple[int, int]
+) -> Callable[..., Any]:
+    """Return the grade of extrapolation, `h, messages -> float[n]`.
+
+    Args:
+      widths: of embedding and message, which it must take.
+
+    Raises:
+      ModelFileError: anything unsound about the program.
+    """
+    exported = _deserialise(path, GRADE, blob, platform or export.default_export_platform())
+    h, sums, _ = _signature(path, exported, GRADE, precision)
+    if (h.shape[1], sums.shape[1]) != widths:
+        found = f"{h.shape[1]} and {sums.shape[1]}"
+        raise file_error(path, GRADE, f"arguments of widths {widths[0]} and {widths[1]}", found)
+    _check_program(path, GRADE, exported)
+    _, real = DTYPES[precision]
+
+    def grade(h, messages):
+        return exported.call(jnp.asarray(h, real), jnp.asarray(messages, real))
+
+    return grade
+
+
 def casting(functions: ModelFunctions, precision: str) -> ModelFunctions:
     """Return the functions with their arguments cast to the precision."""
     integer, real = DTYPES[precision]
@@ -166,13 +200,13 @@ def _deserialise(path, name, blob, platform):
         raise
     except Exception as error:  # flatbuffers has no error of its own for bytes that are not one
         found = f"{type(error).__name__}: {error}"
-        raise file_error(path, name, "a serialised jax.export", found, _READABLE) from error
+        raise _unreadable(path, name, "a serialised jax.export", found) from error
     oldest = export.minimum_supported_calling_convention_version
     newest = export.maximum_supported_calling_convention_version
     version = exported.calling_convention_version
     if not oldest <= version <= newest:
         expected = f"a calling convention of {oldest} to {newest}"
-        raise file_error(path, name, expected, str(version), _READABLE)
+        raise _unreadable(path, name, expected, str(version))
     if platform not in exported.platforms:
         remedy = "export the model again for this platform too, or run it where it can"
         found = f"an export for {', '.join(exported.platforms)}"
@@ -181,6 +215,10 @@ def _deserialise(path, name, blob, platform):
     if exported.nr_devices != 1:
         raise file_error(path, name, "an export for one device", f"{exported.nr_devices} devices")
     return exported
+
+
+def _unreadable(path, name, expected, found):
+    return UnreadableError(str(file_error(path, name, expected, found, _READABLE)))
 
 
 def _widths(path, node_init, edge, readout, precision) -> tuple[int, int]:
@@ -214,6 +252,7 @@ def _signature(path, exported, name, precision) -> tuple[Any, ...]:
         "node_init.jax": ((integer, 1), (real, 2)),
         "edge.jax": ((real, 2), (real, 2), (real, 2), (real, 2)),
         "readout.jax": ((real, 2), (real, 2), (real, 1)),
+        GRADE: ((real, 2), (real, 2), (real, 1)),
     }[name]
     shown = f"{', '.join(map(str, exported.in_avals))} -> {', '.join(map(str, exported.out_avals))}"
     if exported.in_tree != jax.tree.structure((tuple([0] * len(arguments)), {})):
@@ -252,7 +291,7 @@ def _check_program(path, name, exported) -> int:
             derivative = program.vjp() if order < 2 and program.has_vjp() else None
         except Exception as error:  # MLIR and flatbuffers raise what they like
             found = failure_text(error)
-            raise file_error(path, name, "a StableHLO program", found, _READABLE) from error
+            raise _unreadable(path, name, "a StableHLO program", found) from error
         effects = map(str, (*program.ordered_effects, *program.unordered_effects))
         targets = [t for line in text.splitlines() for t in _calls_out(line)]
         for target in (*targets, *effects):
