@@ -18,8 +18,8 @@ PAGE = HERE.parent / "docs" / "your-own-model.md"
 BLOCK = re.compile(r"(?:Save\s+this\s+as\s+`(\S+)`:\s+)?^```(\w+)\n(.*?)^```$", re.S | re.M)
 # what is smaller in the short form
 SHORT = {
-    "STRUCTURES, RUN = 90, 100": "STRUCTURES, RUN = 18, 15",
-    "STEPS, HIDDEN = 4.5, 800, 32": "STEPS, HIDDEN = 4.5, 40, 16",
+    "STRUCTURES, RUN = 180, 100": "STRUCTURES, RUN = 18, 15",
+    "CUTOFF, STEPS = 4.5, 800": "CUTOFF, STEPS = 4.5, 40",
     "INSERTIONS = 100": "INSERTIONS = 20",
     "order, degree = 3, 6": "order, degree = 2, 4",
     "spacing index 0.15": "spacing index 0.6",

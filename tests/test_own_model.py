@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from test_examples import example, is_picture
 
 from mliap_local.model_file import read_model
+
+jax.config.update("jax_enable_x64", True)
 
 PAGE = Path(__file__).parent.parent / "docs" / "your-own-model.md"
 MODELS = ("ace", "network")
