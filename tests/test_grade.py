@@ -171,6 +171,7 @@ def test_trials_are_refused(runner, graded, tmp_path):
     for name, words, gas in (
         ("stock", "grade 0.7 verify 7", stock),
         ("shown", "grade 1e9 verify 7", stock),
+        ("refreshed", "grade 0.7 refresh 3", stock),
         ("ours", "grade 0.7 verify 7", GAS.format(style="gcmc/mliap_local", more="full_energy")),
         (
             "ahead",
@@ -188,8 +189,8 @@ def test_trials_are_refused(runner, graded, tmp_path):
             continue
         assert grades.max() <= 0.7 and (refused > 20 or name != "stock")
         assert walks[name][-1, [4, 6]].min() > 50  # moves and insertions were accepted
-    np.testing.assert_allclose(walks["ours"], walks["stock"], rtol=1e-10)
-    np.testing.assert_allclose(walks["ahead"], walks["stock"], rtol=1e-10)
+    for name in ("ours", "ahead", "refreshed"):
+        np.testing.assert_allclose(walks[name], walks["stock"], rtol=1e-10)
     # beside another pair style
     beside = f"full_energy model {graded} H He grade 0.7"
     gas = GAS.format(style="gcmc/mliap_local", more=beside)

@@ -445,8 +445,12 @@ double PairMLIAPLocal::trial_energy(const Points &now)
 
 double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer, bool refuse)
 {
-  const bool due = changes_.accepted() >= refresh_;
-  if (answer == Changes::Answer::unknown || due) return full(now, true, false, false).energy;
+  /* Without sums in the cache nobody knows the grades of what a trial changes. */
+  const bool due = changes_.accepted() >= refresh_ || (grade_ > 0.0 && !changes_.cached());
+  const bool graded =
+      refuse && grade_ > 0.0 && answer == Changes::Answer::changed && changes_.cached();
+  if (answer == Changes::Answer::unknown || (due && !graded))
+    return full(now, true, false, false).energy;
   if (answer != Changes::Answer::changed) {
     if (!cache_ || !changes_.cached()) return full(now, true, false, false).energy;
     counters_[INCREMENTAL]++;
@@ -458,7 +462,8 @@ double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer, b
     if (!model_.evaluate(changes_.change(), result)) failed();
     counters_[COMPILATIONS] = result.compilations;
   }
-  const bool sound = result.sound, beyond = refuse && grade_ > 0.0 && result.grade > grade_;
+  const bool sound = result.sound, beyond = graded && result.grade > grade_;
+  if (due && !beyond) return full(now, true, false, false).energy;
   if (!sound) result = full(now, false, false, false);
   changes_.propose(result.energy, result.squares, sound);
   if (beyond) {
