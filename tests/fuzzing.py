@@ -350,7 +350,7 @@ def _only(names):
 _table = _converting(eam, file=lambda names: names, format=lambda names: None)
 _nep = _converting(nep, file=_only, elements=lambda names: None)
 _sw = _converting(sw, file=_only, elements=lambda names: ["Si", "C"])
-_ace = _converting(ace, file=_only)
+_ace = _converting(ace, file=_only, active_set=lambda names: None)
 
 
 def _mtp(folder):

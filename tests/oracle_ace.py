@@ -28,22 +28,28 @@ FUNCTIONS = {"ALL": {"nradmax_by_orders": [4, 2, 2, 1], "lmax_by_orders": [0, 2,
 SHIFTED, POWER = "FinnisSinclairShiftedScaled", "FinnisSinclair"
 
 
-def write_yace(path: Path, radial: str, inner: str) -> None:
-    """A random potential of aluminium and nickel, of 1 to 4 factors and two densities."""
+def random_basis(radial: str, inner: str, n_densities: int = 2, functions=FUNCTIONS):
+    """A random basis of aluminium and nickel, of 1 to 4 factors."""
     from pyace import ACEBBasisSet, create_multispecies_basis_config
 
     bond = {"radbase": radial, "radparameters": [3.25], "rcut": 5.0, "dcut": 0.3}
     bond |= {"NameOfCutoffFunction": "cos", "core-repulsion": [60.0, 1.5]}
     if inner == "distance":
         bond |= {"r_in": 2.4, "delta_in": 0.4, "inner_cutoff_type": "distance"}
-    embedding = {"npot": SHIFTED, "fs_parameters": [1, 1, 0.75, 0.5], "ndensity": 2}
+    embedding = {"npot": SHIFTED, "fs_parameters": [1, 1, 0.75, 0.5][: 2 * n_densities]}
+    embedding |= {"ndensity": n_densities}
     embedding |= {"rho_core_cut": 3.0, "drho_core_cut": 2.5}
-    config = {"deltaSplineBins": 0.0002, "elements": ["Al", "Ni"], "functions": FUNCTIONS}
+    config = {"deltaSplineBins": 0.0002, "elements": ["Al", "Ni"], "functions": functions}
     config |= {"embeddings": {"ALL": embedding}, "bonds": {"ALL": bond}}
     basis = ACEBBasisSet(create_multispecies_basis_config(config))
     random = np.random.default_rng(7)
     basis.all_coeffs = random.normal(size=len(basis.all_coeffs)) * 0.3
-    basis.to_ACECTildeBasisSet().save_yaml(str(path))
+    return basis
+
+
+def write_yace(path: Path, radial: str, inner: str) -> None:
+    """A random potential of two densities."""
+    random_basis(radial, inner).to_ACECTildeBasisSet().save_yaml(str(path))
     text = path.read_text().replace("E0: [0, 0]", "E0: [-1.5, 2.25]")
     assert "-1.5" in text
     if inner == "density":
@@ -53,6 +59,51 @@ def write_yace(path: Path, radial: str, inner: str) -> None:
         text = re.sub(rf"( 1: .*0\.75, )0\.5(\], npoti: ){SHIFTED}", rf"\g<1>0.7\2{POWER}", text)
         assert POWER + "," in text and "4.25" in text and "ChebPow" in text
     path.write_text("# made by a test CITATION: none\n" + text)
+
+
+def write_active_set(path: Path, full: bool, training: list[Atoms]) -> Path:
+    """The active set of a `.yaml`, as pacemaker makes it."""
+    from pyace import ACEBBasisSet
+    from pyace import activelearning as active
+
+    basis, to = ACEBBasisSet(str(path)), path.with_suffix(".full" if full else ".asi")
+    values = active.compute_B_projections(basis, training)
+    if full:  # is_full=True gives zeros, for the evaluator was never told
+        values = _slopes(basis, training, values, to)
+    inverses = active.compute_A_active_inverse(active.compute_active_set(values, tol=1.001))
+    active.save_active_inverse_set(to, inverses, elements_name=basis.elements_name)
+    return to
+
+
+def _slopes(basis, training, values, to):
+    """The derivatives of energies by all coefficients: an evaluator with any full active set."""
+    from pyace import PyACECalculator
+    from pyace import activelearning as active
+
+    sizes = {k: v.shape[1] * 2 for k, v in values.items()}  # two densities
+    ones = {k: np.eye(size) for k, size in sizes.items()}
+    active.save_active_inverse_set(to, ones, elements_name=basis.elements_name)
+    calculator, found = PyACECalculator(basis), {k: [] for k in values}
+    calculator.set_active_set(str(to))
+    for atoms in training:
+        calculator.calculate(atoms)
+        for symbol, row in zip(atoms.symbols, calculator.ace.dE_dc, strict=True):
+            found[basis.elements_to_index_map[symbol]].append(row)
+    return {k: np.array(rows) for k, rows in found.items()}
+
+
+def grades(path: Path, active_set: Path, systems: list[Atoms]) -> tuple[np.ndarray, np.ndarray]:
+    """gamma and energies of all atoms, from python-ace."""
+    from pyace import PyACECalculator
+
+    calculator = PyACECalculator(str(path))
+    calculator.set_active_set(str(active_set))
+    found = []
+    for atoms in systems:
+        calculator.calculate(atoms)
+        found.append([calculator.results["gamma"], calculator.results["energies"]])
+    gamma, energies = np.concatenate(found, axis=1)
+    return gamma, energies
 
 
 def write_linear(path: Path) -> None:
@@ -203,7 +254,7 @@ ROWS = ("Cu-PBE-core-rep.ace", *YACE, "linear.npz")
 def row(name: str, folder: Path) -> tuple[str, str, float, float, float]:
     """One line of the table."""
     path = made(name, folder)
-    converted = convert(Namespace(file=str(path)))
+    converted = convert(Namespace(file=str(path), active_set=None))
     systems = structures(list(converted.elements), 3.63)
     batch = Batch(systems, converted.cutoff)
     assert len(batch.i) > 1000

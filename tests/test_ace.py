@@ -32,7 +32,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def convert(path: Path):
-    return ace.convert(Namespace(file=str(path)))
+    return ace.convert(Namespace(file=str(path), active_set=None))
 
 
 @pytest.mark.parametrize("name", oracle.ROWS)

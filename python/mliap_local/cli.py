@@ -123,6 +123,7 @@ def _convert(options, name, words, family):
             overlap=made.overlap,
             allow_jump=True,  # it is what was published
             origin=origin_of(name, words, options, __version__),
+            grade=made.grade,
         )
     jumps = model.metadata.jumps
     print(

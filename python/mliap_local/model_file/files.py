@@ -152,9 +152,13 @@ def _model(path, content: bytes, platform: str | None, trusted: bool) -> Model:
     made = convert_again(path, read_contents(path, content, metadata.converted))
     same_model(path, made, metadata.cutoff, metadata.elements)
     here = platform or export.default_export_platform()
-    blobs = serialise(path, made.functions, metadata.precision, 2, (here,))
+    programs = made.functions if made.grade is None else (*made.functions, made.grade)
+    blobs = serialise(path, programs, metadata.precision, 2, (here,))
     functions, order, d, m, last = deserialise(path, blobs, metadata.precision, platform)
-    return Model(functions, metadata, order, d, m, last, built_anew=True)
+    grade = None
+    if made.grade is not None:
+        grade = deserialise_grade(path, blobs[GRADE], metadata.precision, platform, (d, m))
+    return Model(functions, metadata, order, d, m, last, built_anew=True, grade=grade)
 
 
 def check_model(path: str | PathLike) -> list[Check]:

@@ -69,6 +69,8 @@ class Converted(NamedTuple):
     masses: Mapping[str, float] | None = None  #: by symbol, where the format knows them
     #: Why energy or force may jump at the cutoff, told where they do.
     jump: str = "as the file has it"
+    #: Of extrapolation, `h, messages -> float[n]`, where the potential comes with one.
+    grade: Callable[..., Any] | None = None
     note: str = ""  #: where the model is not quite what its own code makes of it
 
 

@@ -10,6 +10,7 @@ traced, and the exported model needs it no more. No file is opened here but thro
 """
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,82 +19,126 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import Converted, ModelFunctions
-from .ace_files import Potential, read_ace
+from .ace_basis import read_yaml
+from .ace_files import Potential, Variable, read_ace, signed_product
+from .ace_grade import LargestCoefficient, read_active_set
 from .ace_products import Plan, evaluate, plan
 from .ace_yaml import read_yace
 from .places import embedding, place_of
 from .text import PotentialFileError, find_potential
 
-_ENDINGS = (".yace", ".ace", ".npz")
+_ENDINGS = (".yace", ".yaml", ".ace", ".npz")
 _REMEDY = "pip install 'mliap-local[ace]'"
 
 
 def add_arguments(parser):
     """Arguments of `mliap-local convert ace`."""
     parser.add_argument(
-        "file", metavar="FILE", type=find_potential, help="a .yace, .ace or model.npz file"
+        "file", metavar="FILE", type=find_potential, help="a .yace, .yaml, .ace or model.npz file"
+    )
+    parser.add_argument(
+        *("-a", "--active-set", "--active-set-inv"),
+        metavar="FILE.asi",
+        type=find_potential,
+        help="active set of pace_activeset for a .yaml: the model file grades extrapolation by it",
     )
 
 
 def convert(options) -> Converted:
     """Read what `options` name."""
     path = Path(options.file)
-    if path.suffix.lower() not in _ENDINGS:
+    kind = path.suffix.lower()
+    if kind not in _ENDINGS:
         raise PotentialFileError(f"{path}: expected a name ending in {', '.join(_ENDINGS)}")
+    if options.active_set and kind != ".yaml":
+        raise PotentialFileError(
+            f"{path}: expected the .yaml that {options.active_set} was made from, found {kind}, "
+            "where functions are no longer apart: convert the .yaml, or leave the active set out"
+        )
     try:
-        if path.suffix.lower() == ".npz":
+        if kind == ".npz":
             from .ace_linear import linear_ace
 
             return linear_ace(path)
-        potential = read_ace(path) if path.suffix.lower() == ".ace" else read_yace(path)
+        if kind == ".yaml":
+            potential = read_yaml(path, ordered=bool(options.active_set))
+        else:
+            potential = read_ace(path) if kind == ".ace" else read_yace(path)
     except ImportError as error:
         raise ImportError(f"{path} needs the package {error.name}: {_REMEDY}") from error
+    inverses = read_active_set(options.active_set, potential) if options.active_set else None
+    functions, grade = ace(potential, inverses)
     return Converted(
-        functions=ace(potential),
+        functions=functions,
         cutoff=max(bond.cutoff for bond in potential.bonds.values()),
         elements=potential.elements,
         units="metal",
         source=f"converted from {path.name}: {potential.comment}".rstrip(": "),
         overlap=_overlap(potential),
+        grade=grade,
     )
 
 
-def ace(potential: Potential) -> ModelFunctions:
-    """Make the functions of a potential of pacemaker.
+def ace(
+    potential: Potential, inverses: Sequence[np.ndarray] | None = None
+) -> tuple[ModelFunctions, Callable[..., Any] | None]:
+    """Make the functions of a potential of pacemaker, and its grade by an active set, if any.
 
     The embedding is one column, the element's place. The message has a column for each density,
     what terms of one factor make; one for the core repulsion where there is any; the real parts of
-    the variables, those with m = 0 first, and the imaginary parts of the others. Atoms of other
-    elements send and receive nothing and have no energy.
+    the variables, those with m = 0 first, and the imaginary parts of the others; with an active set
+    the functions of one factor at last. Atoms of other elements send and receive nothing and have
+    no energy; their grade is infinite.
     """
     basis = _basis(potential)
     edge = _Edge(potential, basis)
     energy = _Energy(potential)
 
-    def readout(h, messages):
+    def parts(messages):
         columns = messages.T  # -> [m, n]: atoms are what is vectorised over
         variables = columns[edge.n_densities + edge.has_core :]
         real = variables[basis.real]
         no_parts = jnp.zeros_like(real[: len(basis.real) - len(basis.imaginary)])
-        imaginary = jnp.concatenate([no_parts, variables[basis.imaginary]])
+        return columns, real, jnp.concatenate([no_parts, variables[basis.imaginary]])
+
+    def densities(place, columns, real, imaginary):
         sums = evaluate(basis.plan, real, imaginary)  # -> [elements * densities, n]
-        place = place_of(h)
         rho = columns[: edge.n_densities]
         for k in range(len(potential.elements)):
             part = sums[k * edge.n_densities : (k + 1) * edge.n_densities]
             rho = rho + jnp.where(place == k, part, 0)
-        core = columns[edge.n_densities] if edge.has_core else None
-        return energy(place, rho, core)
+        return rho
 
-    return ModelFunctions(embedding(potential.elements), edge, readout)
+    def readout(h, messages):
+        place, (columns, *variables) = place_of(h), parts(messages)
+        core = columns[edge.n_densities] if edge.has_core else None
+        return energy(place, densities(place, columns, *variables), core)
+
+    functions = ModelFunctions(embedding(potential.elements), edge, readout)
+    if inverses is None:
+        return functions, None
+    largest = LargestCoefficient(potential, basis.number, basis.first, inverses)
+
+    def grade(h, messages):
+        place, (columns, *variables) = place_of(h), parts(messages)
+        slopes = None
+        if largest.full:
+            rho = densities(place, columns, *variables)
+            slopes = jax.grad(lambda rho: energy.embedded(place, rho).sum())(rho)
+        return largest(place, columns[len(columns) - len(basis.first) :], *variables, slopes)
+
+    return functions, grade
 
 
 class _Basis(NamedTuple):
     """`radial`: the radial functions (element of j, l, n) in the order of the message's rows;
     each comes with all of its m, real and imaginary part: `2 l + 1` columns. Variables are the
-    columns `real` and `imaginary`; the first of them, with m = 0, have no imaginary part."""
+    columns `real` and `imaginary`; the first of them, with m = 0, have no imaginary part. `first`:
+    element of j and n of functions of one factor that an active set has."""
 
     radial: list[tuple[int, int, int]]
+    first: list[tuple[int, int]]
+    number: dict[Variable, int]
     real: np.ndarray  # [v]
     imaginary: np.ndarray  # [v - those with m = 0]
     plan: Plan
@@ -102,8 +147,9 @@ class _Basis(NamedTuple):
 def _basis(potential):
     """Collect the variables that occur, and plan their products."""
     functions = [f for f in potential.functions if len(f.n) > 1 and np.any(f.weights)]
+    projected = [f for of_element in potential.projections for f in of_element]
     factors = set()
-    for f in functions:
+    for f in functions + [f for f in projected if len(f.n) > 1]:
         for k, key in enumerate(zip(f.neighbours, f.l, f.n, strict=True)):
             factors |= {(*key, int(m)) for m in np.unique(np.abs(f.m[:, k]))}
     variables = sorted(factors, key=lambda v: (v[3] != 0, v))
@@ -113,13 +159,8 @@ def _basis(potential):
     terms: dict[tuple[int, ...], Any] = {}
     for f in functions:
         for ms, weights in zip(f.m.tolist(), f.weights, strict=True):
-            product, sign = [], 1
-            for *key, m in zip(f.neighbours, f.l, f.n, ms, strict=True):
-                variable = number[(*key, abs(m))]
-                # A[l, -m] = (-1)^m conj A[l, m]
-                product.append(variable if m >= 0 else ~variable)
-                sign *= -1 if m < 0 and m % 2 else 1
-            total = terms.setdefault(tuple(product), np.zeros(n_sums))
+            product, sign = signed_product(number, f, ms)
+            total = terms.setdefault(product, np.zeros(n_sums))
             total[f.centre * n_densities :][: len(weights)] += sign * weights
     radial = sorted({v[:3] for v in variables})
     widths = [2 * degree + 1 for _, degree, _ in radial]
@@ -128,7 +169,8 @@ def _basis(potential):
     real = np.array([start[v[:3]] + max(2 * v[3] - 1, 0) for v in variables], np.int32)
     n_real = sum(m == 0 for *_, m in variables)
     products = plan(terms, n_real, len(variables), n_sums)
-    return _Basis(radial, real, real[n_real:] + 1, products)
+    first = sorted({(f.neighbours[0], f.n[0]) for f in projected if len(f.n) == 1})
+    return _Basis(radial, first, number, real, real[n_real:] + 1, products)
 
 
 class _Edge:
@@ -152,19 +194,22 @@ class _Edge:
             [bond.coefficients.shape[2] for bond in bonds]
             + [f.n[0] for f in potential.functions if len(f.n) == 1]
         )
-        self.weights = self._weights(potential, basis.radial)
+        self.weights = self._weights(potential, basis)
+        self.n_radial = len(basis.radial)
+        senders = [[j] * self.n_densities for j in range(n)]
         self.sender = np.array(
-            [j for j in range(n) for _ in range(self.n_densities)] + [j for j, _, _ in basis.radial]
+            sum(senders, []) + [j for j, _, _ in basis.radial] + [j for j, _ in basis.first]
         )
         degrees = [degree for _, degree, _ in basis.radial]
         self.l_max = max(degrees, default=0)
         self.outer = _outer(degrees)
 
-    def _weights(self, potential, radial):
-        """Weights of what `_radial_rows` gives in: densities for each element of j, and radial
-        functions; `[rows, elements of i * kinds * (k + 1)]`."""
-        n, n_densities = self.n_elements, self.n_densities
-        folded = np.zeros((n * n_densities + len(radial), n, len(self.kinds), self.n_base + 1))
+    def _weights(self, potential, basis):
+        """Weights of what `_radial_rows` gives in: densities for each element of j, radial
+        functions, and functions of one factor; `[rows, elements of i * kinds * (k + 1)]`."""
+        n, n_densities, radial = self.n_elements, self.n_densities, basis.radial
+        n_rows = n * n_densities + len(radial) + len(basis.first)
+        folded = np.zeros((n_rows, n, len(self.kinds), self.n_base + 1))
         for f in potential.functions:
             if len(f.n) == 1:
                 (j,), i = f.neighbours, f.centre
@@ -179,6 +224,10 @@ class _Edge:
                     values = bond.coefficients[n_ - 1, l]
                     matrix = base_functions(self.kinds[kind], self.n_base)[: len(values)]
                     folded[row, i, kind] = values @ matrix
+        for row, (j, n_) in enumerate(basis.first, n_rows - len(basis.first)):
+            for i in range(n):
+                kind = self.kind[i * n + j]
+                folded[row, i, kind] = base_functions(self.kinds[kind], self.n_base)[n_ - 1]
         return folded.reshape(len(folded), -1)
 
     def __call__(self, h_i, h_j, r_ij):
@@ -205,8 +254,10 @@ class _Edge:
         columns = [radial[:n_first].reshape(self.n_elements, self.n_densities, -1).sum(axis=0)]
         if self.has_core:
             columns.append(jnp.where(valid, self._core(r, values), 0)[None])
-        if len(radial) > n_first:
-            columns.append(self.outer(radial[n_first:], harmonics(x, y, z, self.l_max)))
+        n_all = n_first + self.n_radial
+        if self.n_radial:
+            columns.append(self.outer(radial[n_first:n_all], harmonics(x, y, z, self.l_max)))
+        columns.append(radial[n_all:])
         return jnp.concatenate(columns).T  # -> [e, m]
 
     def _inside(self, r, valid, values):
@@ -258,13 +309,9 @@ class _Energy:
         self.core_cutoff = np.array([e.core_cutoff for e in potential.embeddings]).T
         self.isolated = np.array(potential.isolated)
 
-    def __call__(self, place, rho, core):
-        known = jnp.maximum(place, 0)
-
-        def of(values):
-            # a Python number has no precision of its own
-            return jnp.asarray(values, rho.dtype)[known] if len(values) > 1 else float(values[0])
-
+    def embedded(self, place, rho):
+        """The energy that densities make, which repulsion has not reduced."""
+        of = self._of(place, rho.dtype)
         energy = jnp.zeros_like(rho[0])
         for density, (weight, exponent) in zip(rho, self.parameters, strict=True):
             parts = []
@@ -274,12 +321,27 @@ class _Energy:
                 parts.append(_power(density, exponent, of))
             chosen = parts[0]
             if len(parts) > 1:
-                chosen = jnp.where(jnp.asarray(self.shifted)[known], *parts)
+                shifted = jnp.asarray(self.shifted)[jnp.maximum(place, 0)]
+                chosen = jnp.where(shifted, *parts)
             energy = energy + of(weight) * chosen
+        return energy
+
+    def __call__(self, place, rho, core):
+        energy, of = self.embedded(place, rho), self._of(place, rho.dtype)
         if core is not None:
             end, width = (of(values) for values in self.core_cutoff)
             energy = energy * _step_down(core, end, width) + core
         return jnp.where(place >= 0, energy + of(self.isolated), 0)
+
+    @staticmethod
+    def _of(place, dtype):
+        known = jnp.maximum(place, 0)
+
+        def of(values):
+            # a Python number has no precision of its own
+            return jnp.asarray(values, dtype)[known] if len(values) > 1 else float(values[0])
+
+        return of
 
 
 def _shifted_power(rho, exponents, of):

@@ -7,6 +7,7 @@ Evaluates nothing.
 
 import itertools
 import re
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import NamedTuple
 
@@ -56,6 +57,21 @@ class Function(NamedTuple):
     weights: np.ndarray  #: `[k, densities]`
 
 
+#: A variable of an atom: element of its neighbours, l, n and m >= 0.
+Variable = tuple[int, int, int, int]
+
+
+def signed_product(number: Mapping[Variable, int], f: Function, ms: Sequence[int]):
+    """Return the factors of a function for one combination of m, their number or the ~ of it for
+    the complex conjugate, and a sign: A[l, -m] = (-1)^m conj A[l, m]."""
+    product, sign = [], 1
+    for *key, m in zip(f.neighbours, f.l, f.n, ms, strict=True):
+        variable = number[*key, abs(m)]
+        product.append(variable if m >= 0 else ~variable)
+        sign *= -1 if m < 0 and m % 2 else 1
+    return tuple(product), sign
+
+
 class Potential(NamedTuple):
     """The content of a file."""
 
@@ -66,6 +82,9 @@ class Potential(NamedTuple):
     inner: str  #: one of `INNER`: what the inner cutoff acts on
     functions: list[Function]
     comment: str
+    #: Of each element the functions with what couples their m in the place of weights, in the order
+    #: of an active set; empty where the file does not have them apart.
+    projections: tuple[tuple[Function, ...], ...] = ()
 
 
 def read_ace(path: str | PathLike) -> Potential:

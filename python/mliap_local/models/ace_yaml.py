@@ -7,7 +7,7 @@ taken apart event by event, so that no file can make this recurse or expand. Eva
 
 import math
 from os import PathLike
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def read_yace(path: str | PathLike) -> Potential:
       ImportError: there is no PyYAML.
     """
     text = read_text(path)
-    root = _parse(path, text)
+    root = parse(path, text)
     if unknown := root.keys() - _KEYS:
         root[min(unknown)].fail(f"only the keys {', '.join(sorted(_KEYS))}", min(unknown))
     symbols = root["elements"].items(1, MOST_ELEMENTS)
@@ -91,25 +91,40 @@ def _embedding(item):
 
 
 def _bond(item):
-    radial = item.choice("radbasename", RADIAL)
-    n_max = item["nradmax"].integer(0, MOST_RADIAL)
-    l_max = item["lmax"].integer(0, MOST_L)
-    n_base = item["nradbasemax"].integer(1, MOST_RADIAL)
+    core = item["prehc"].number(), item["lambdahc"].number()
+    inner = [item[key].number() if key in item.keys() else 0.0 for key in ("rcut_in", "dcut_in")]
+    return bond(item, Keys("radbasename", "nradmax", "lmax", "nradbasemax", "rcut", "dcut"), core, (inner[0], inner[1]))
+
+
+class Keys(NamedTuple):
+    """What a format calls what a bond has."""
+
+    radial: str
+    n_max: str
+    l_max: str
+    n_base: str
+    cutoff: str
+    width: str
+
+
+def bond(item, keys: Keys, core: tuple[float, ...], inner: tuple[float, float]) -> Bond:
+    """Read a bond but for its core repulsion and its inner cutoff."""
+    radial = item.choice(keys.radial, RADIAL)
+    n_max = item[keys.n_max].integer(0, MOST_RADIAL)
+    l_max = item[keys.l_max].integer(0, MOST_L)
+    n_base = item[keys.n_base].integer(1, MOST_RADIAL)
     coefficients = np.array(
         [
             [row.numbers(n_base, n_base) for row in rows.items(l_max + 1, l_max + 1)]
             for rows in item["radcoefficients"].items(n_max, n_max)
         ]
     ).reshape(n_max, l_max + 1, n_base)
-    cutoff = item["rcut"].number()
+    cutoff = item[keys.cutoff].number()
     if not cutoff > 0:
-        item["rcut"].fail("a positive cutoff", cutoff)
+        item[keys.cutoff].fail("a positive cutoff", cutoff)
     parameter = item["radparameters"].numbers(1, MOST_RADIAL)[0]
-    core = item["prehc"].number(), item["lambdahc"].number()
-    inner = [item[key].number() if key in item.keys() else 0.0 for key in ("rcut_in", "dcut_in")]
-    return Bond(
-        radial, parameter, cutoff, item["dcut"].number(), core, (inner[0], inner[1]), coefficients
-    )
+    width = item[keys.width].number()
+    return Bond(radial, parameter, cutoff, width, (core[0], core[1]), inner, coefficients)
 
 
 def _function(item, centre, n_elements, n_densities, sizes):
@@ -171,6 +186,9 @@ class _Item:
     def text(self):
         return self._need(str, "a word")
 
+    def is_scalar(self):
+        return isinstance(self._value, str)
+
     def number(self):
         word = self._need(str, "a number")
         try:
@@ -207,7 +225,7 @@ def _name(key):
     return key if isinstance(key, str) else f"[{', '.join(key)}]"
 
 
-def _parse(path, text):
+def parse(path, text):
     """Return the document's root. Keys that are sequences, `[0, 1]`, become tuples."""
     import yaml
 
