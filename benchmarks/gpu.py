@@ -25,6 +25,7 @@ import gcmc
 import md
 import neural
 import numpy as np
+import stage
 
 DEVICE = "gpu"
 
@@ -37,19 +38,13 @@ def system(cells: int, style: str) -> Any:
     return lmp
 
 
-def ours(model: Path, device: str) -> str:
-    return f"pair_style mliap_local device {device}\npair_coeff * * {model} Ni H"
-
-
-def newest_session() -> Any:
-    from mliap_local.lammps import bridge
-
-    return bridge._sessions[max(bridge._sessions)]
+def ours(model: Path, device: str, words: str = "") -> str:
+    return f"pair_style mliap_local device {device} {words}\npair_coeff * * {model} Ni H"
 
 
 def state(model: Path, device: str, cells: int) -> tuple[float, np.ndarray, list[float]]:
     """Energy, forces, and the counts and the energy that a stage of stock trials ends with."""
-    lmp = system(cells, ours(model, device) + "\npair_modify shift no")
+    lmp = system(cells, ours(model, device))
     lmp.command("run 0 post no")
     n = lmp.get_natoms()
     energy, forces = lmp.get_thermo("pe"), lmp.numpy.extract_atom("f")[:n].copy()
@@ -104,25 +99,14 @@ def watch(seconds: dict[str, float]) -> None:
     """Add up what the newest session spends where; all threads together."""
     from mliap_local.lammps import bridge
 
-    def timed(name, function, finish=lambda result: result):
-        def call(*arguments):
-            begin = time.perf_counter()
-            result = finish(function(*arguments))
-            seconds[name] += time.perf_counter() - begin
-            return result
-
-        call.timed = function
-        return call
-
     def fetched(result):
         patch, sums, gradient = result
         return patch, np.asarray(sums), np.asarray(gradient)
 
-    kernels = newest_session()._kernels
-    kernels.forces = timed("JAX", getattr(kernels.forces, "timed", kernels.forces), fetched)
+    kernels = stage.newest_session()._kernels
+    kernels.forces = md.timed(seconds, "JAX", kernels.forces, fetched)
     for name in ("find", "lay", "add"):
-        function = getattr(bridge._Shares, name)
-        setattr(bridge._Shares, name, timed("C++", getattr(function, "timed", function)))
+        setattr(bridge._Shares, name, md.timed(seconds, "C++", getattr(bridge._Shares, name)))
 
 
 def trial(cells: int, style: str, trials: int) -> float:
@@ -211,10 +195,7 @@ def main() -> None:
                 row = {"model": name, "atoms": 4 * cells**3 + 4 * cells**3 // 20}
                 for device in ("cpu", DEVICE):
                     row[f"{device}, ms a trial"] = trial(cells, ours(model, device), 100)
-                    extra = ours(model, device) + " \n"
-                    row[f"{device}, cache no"] = trial(
-                        cells, extra.replace(f"device {device}", f"device {device} cache no"), 5
-                    )
+                    row[f"{device}, cache no"] = trial(cells, ours(model, device, "cache no"), 5)
                 rows.append(row)
                 md.show(row, head=len(rows) == 1)
                 keep("trials", rows)

@@ -91,6 +91,20 @@ def plain(cells: int, precision: str):
     return lambda: jax.block_until_ready(evaluate(*arguments))
 
 
+def timed(seconds: dict[str, float], name: str, function, finish=lambda result: result):
+    """The function, whose seconds are added to those of the name; one that is timed, anew."""
+    function = getattr(function, "timed", function)
+
+    def call(*arguments, **keywords):
+        begin = time.perf_counter()
+        result = finish(function(*arguments, **keywords))
+        seconds[name] += time.perf_counter() - begin
+        return result
+
+    call.timed = function
+    return call
+
+
 def shares(cells: int, model: Path, folder: Path) -> dict[str, float]:
     """Seconds of a step in JAX, in the C++ of the pair style, in the Python between them, and in
     what LAMMPS books. Threads work at once: their seconds are added and shared among them.
@@ -106,21 +120,12 @@ def shares(cells: int, model: Path, folder: Path) -> dict[str, float]:
     session = bridge._sessions[max(bridge._sessions)]
     seconds = {"JAX": 0.0, "C++": 0.0, "bridge": 0.0}
 
-    def timed(name, function, finish=lambda result: result):
-        def call(*arguments, **keywords):
-            begin = time.perf_counter()
-            result = finish(function(*arguments, **keywords))
-            seconds[name] += time.perf_counter() - begin
-            return result
-
-        return call
-
     kernels = session._kernels
-    kernels.forces = timed("JAX", kernels.forces, jax.block_until_ready)
-    kernels.write = timed("JAX", kernels.write, jax.block_until_ready)
+    kernels.forces = timed(seconds, "JAX", kernels.forces, jax.block_until_ready)
+    kernels.write = timed(seconds, "JAX", kernels.write, jax.block_until_ready)
     for name in ("find", "lay", "add"):
-        setattr(bridge._Shares, name, timed("C++", getattr(bridge._Shares, name)))
-    session.full = timed("bridge", session.full)
+        setattr(bridge._Shares, name, timed(seconds, "C++", getattr(bridge._Shares, name)))
+    session.full = timed(seconds, "bridge", session.full)
     steps, log = 20, folder / "log.md"
     lmp.commands_string(f"log {log}\nrun {steps}\nlog none")
     lmp.close()

@@ -91,8 +91,9 @@ struct mliap_local_result {
                             named more than once */
   double rounding;       /* as in mliap_local_model, or what full evaluations have seen, if larger */
   double *settled_energy; /* [n_rows] what the cache holds for these rows; with atom_energy only */
-  double grade;          /* the largest of the atoms that were evaluated, where grades are wanted:
-                            above 1 the model was not trained on such neighbours; not of rows */
+  double grade;          /* where grades are wanted, the largest of the atoms of an update, or of a
+                            full evaluation that is kept: above 1 the model was not trained on such
+                            neighbours */
   double *atom_grade;    /* [n_rows] of these rows; with atom_energy only */
   int compilations;      /* of this instance since it was opened */
   int sound;             /* updates: 0 if so large messages were taken away that digits are lost;

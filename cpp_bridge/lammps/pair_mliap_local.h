@@ -32,6 +32,9 @@ class PairMLIAPLocal : public Pair {
     N_COUNTERS
   };
 
+  static constexpr int REFRESH =
+      2000;    // accepted trials until sums start anew: benchmarks/drift.py
+
   PairMLIAPLocal(class LAMMPS *);
   ~PairMLIAPLocal() override;
 

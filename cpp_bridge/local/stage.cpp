@@ -58,11 +58,7 @@ void Stage::begin(const Points &points, const Surroundings &around)
   n_own_ = points.n_own;
   place_of_.assign(cells_.places().begin(), cells_.places().begin() + n_own_);
   row_.assign(points.n_all, GHOST);
-  for (const int place : place_of_) row_[place] = UNKNOWN;
-  cache_rows_.assign(0);
-  settled_ = -1;
-  energy_ = squares_ = 0.0;
-  accepted_ = 0;
+  start_anew();
   proposal_ = Proposal();
 }
 
@@ -347,7 +343,7 @@ Stage::Answer Stage::propose(const std::vector<TrialAtom> &gone, const std::vect
   } else if (!evaluate_wholly(proposal_, difference_)) {
     return Answer::failed;
   }
-  return grade_ > 0.0 && result.grade > grade_ ? Answer::beyond : Answer::difference;
+  return is_beyond(result.grade) ? Answer::beyond : Answer::difference;
 }
 
 /* Where huge messages are taken away only rounding would be left: both states from scratch. */
@@ -476,8 +472,9 @@ bool Stage::propose_each(std::vector<Trial> &trials, double overlap)
   settled_ = 0;
   updates_++;
   compilations_ = result.compilations;
-  for (int row = 0; row < together_.n_rows() && grade_ > 0.0; row++)
-    if (atom_grade_[row] > grade_) trials[together_.owner(row)].answer = Answer::beyond;
+  for (std::size_t row = 0; row < atom_grade_.size(); row++)
+    if (is_beyond(atom_grade_[row]))
+      trials[together_.owner(static_cast<int>(row))].answer = Answer::beyond;
   if (!result.sound) {    // which of them? each for itself
     for (std::size_t t = 0; t < trials.size(); t++)
       if (trials[t].answer == Answer::difference &&

@@ -128,6 +128,7 @@ class Stage {
 
   void compact();
   void start_anew();
+  bool is_beyond(double grade) const { return grade_ > 0.0 && !(grade <= grade_); }
   template <class Visit> void images(const double *x, Visit &&visit) const;
   void find_kept(const Proposal &, const double *at, double cutoff, std::vector<int> &near) const;
   int place_at(const Proposal &, const double *x, int species) const;

@@ -100,14 +100,13 @@ def _convert(options, name, words, family):
     _use_64_bit()
     from . import __version__
     from .model_file import export_model
-    from .model_file.origin import origin_of
+    from .model_file.origin import files_of, origin_of
 
     with _progress("reading and building the functions"):
         made = family.convert(options)
-    for option, value in vars(options).items():
-        for file in value if isinstance(value, list) else [value]:
-            if option != "output" and isinstance(file, str) and _same(file, options.output):
-                raise ValueError(f"{file}: would be replaced by its model file")
+    for file in files_of(options).values():
+        if _same(file, options.output):
+            raise ValueError(f"{file}: would be replaced by its model file")
     masses = {element: mass for element, mass in (made.masses or {}).items() if mass > 0}
     with _progress("exporting, with derivatives, and checking"):
         model = export_model(

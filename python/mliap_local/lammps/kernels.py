@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,8 +113,8 @@ class Kernels:
         self.energy = jax.jit(self._energy, out_shardings=here, compiler_options=options)
         self.forces = jax.jit(self._forces, out_shardings=here, compiler_options=options)
         self.scale = jax.jit(_scale_of, out_shardings=here)
-        self.update = jax.jit(self._update, compiler_options=options)
-        self.graded_update = jax.jit(self._graded_update, compiler_options=options)
+        self.update = jax.jit(partial(self._update, False), compiler_options=options)
+        self.graded_update = jax.jit(partial(self._update, True), compiler_options=options)
         self.grades = jax.jit(self._grades, out_shardings=here)
         self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=options)
         self.resize = jax.jit(_resized, static_argnums=1)
@@ -164,7 +165,9 @@ class Kernels:
         """Evaluated and written at once: see `_written`."""
         return _written(cache, local_mliap_energy_full(self._input(rows)).patch, places)
 
-    def _update(self, cache: LocalMLIAPCache, scale: jax.Array, rows: ChangedRows) -> Proposal:
+    def _update(
+        self, graded: bool, cache: LocalMLIAPCache, scale: jax.Array, rows: ChangedRows
+    ) -> Proposal:
         patch = local_mliap_energy_update(self._input(rows, cache)).patch
         assert cache.totals is not None and cache.energies is not None  # or the update raised
         assert patch.cache.energies is not None
@@ -181,24 +184,20 @@ class Kernels:
         sound &= jnp.abs(cache.totals[0]) <= limit + row_limit * cache.msg_sum.shape[0]
         answer = jnp.stack([total, squares, sound.astype(total.dtype)])
         places = change.rows.astype(jnp.int32)
-        return Proposal(patch.cache.msg_sum, patch.cache.energies, answer, places)
+        grades = None
+        if graded:
+            grades = self._grade(change.embeddings, patch.cache.msg_sum, change.occupied)
+        return Proposal(patch.cache.msg_sum, patch.cache.energies, answer, places, grades)
 
-    def _graded_update(
-        self, cache: LocalMLIAPCache, scale: jax.Array, rows: ChangedRows
-    ) -> tuple[Proposal, jax.Array]:
-        """The same, and the grade of each row's atom, shape (rows,); 0 where there is none."""
-        proposal = self._update(cache, scale, rows)
-        change = rows.change(dataclasses.replace(self._model, cache=cache))
+    def _grade(self, h: jax.Array, sums: jax.Array, occupied: jax.Array) -> jax.Array:
+        """Of each row's atom; 0 where there is none."""
         assert self.grade_function is not None  # a session asked for it
-        grades = self.grade_function(change.embeddings, proposal.sums)
-        return proposal, jnp.where(change.occupied, grades, 0)
+        return jnp.where(occupied, self.grade_function(h, sums), 0)
 
     def _grades(self, species: jax.Array, sums: jax.Array) -> jax.Array:
         """The largest grade of atoms, scalar."""
         table = self._model.init_function(jnp.array(self.numbers))
-        assert self.grade_function is not None  # a session asked for it
-        grades = self.grade_function(table[jnp.maximum(species, 0)], sums)
-        return jnp.max(jnp.where(species >= 0, grades, 0))
+        return jnp.max(self._grade(table[jnp.maximum(species, 0)], sums, species >= 0))
 
 
 class Proposal(NamedTuple):
@@ -208,12 +207,14 @@ class Proposal(NamedTuple):
     energies: shape (rows,).
     answer: the energy, the sum of squared energies of atoms taken away and added, 1 if it is sound.
     places: of the rows in the cache, int32, shape (rows,); beyond its end: padding.
+    grades: shape (rows,), 0 where no atom is; None where they are not wanted.
     """
 
     sums: jax.Array
     energies: jax.Array
     answer: jax.Array
     places: jax.Array
+    grades: jax.Array | None = None
 
 
 def _sums_of(cache: LocalMLIAPCache) -> jax.Array:
@@ -314,9 +315,8 @@ def _device(name: str, node_rank: int) -> Any:
     try:
         devices = jax.local_devices(backend=name)
     except RuntimeError as error:
-        if (
-            name == "gpu" and getattr(jax.config, "jax_platforms", None) == "cpu"
-        ):  # see jax_environment in bridge.py
+        only = getattr(jax.config, "jax_platforms", None)  # see jax_environment in bridge.py
+        if name == "gpu" and only == "cpu":
             raise ModelFileError(
                 "device gpu was asked for, but JAX was started in this process for device cpu; "
                 "open one with device gpu first, or set JAX_PLATFORMS=cuda,cpu in the environment"

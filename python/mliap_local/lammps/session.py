@@ -67,7 +67,7 @@ class Session:
                 "`grade`, or leave the keyword out"
             )
         self._kernels, self._graded = kernels, graded
-        self.grade = 0.0  # the largest of the last evaluation
+        self.grade = 0.0  # the largest of the last settled state or update
         self.cutoff, self.overlap = kernels.cutoff, kernels.overlap
         self.differentiable, self.rounding = kernels.differentiable, kernels.rounding
         self.isolated_energies, self.masses = kernels.isolated_energies, kernels.masses
@@ -78,7 +78,7 @@ class Session:
         self._named = _Named(model_file)
         self._width = self._cache_rows = 0
         self._scale: Any = None  # of message sums at the last settled full evaluation
-        self._update = kernels.update
+        self._update = kernels.graded_update if graded else kernels.update
         self._threads = threads
         self._pool = ThreadPoolExecutor(self._threads)  # starts threads when they are first needed
         self._lock, self._memory = threading.Lock(), _Memory()
@@ -104,16 +104,16 @@ class Session:
             RuntimeError: JAX failed; the message names the model.
         """
         with self._named:
-            self.grade = 0.0
             if not keep:
                 return self._evaluate(shares, forces, atom_energy, None)
+            self.grade = 0.0
             n = shares.n_rows
             self._cache_rows = padding.cache_capacity(n, self._cache_rows)
             cache, self._cache = self._cache, None  # none, if this fails
             self._proposal, self._scale = None, None
             cache = self._kernels.empty(cache, self._cache_rows)
             writing = _Writing(self._kernels, cache, np.arange(n, dtype=np.int32))
-            answer = self._evaluate(shares, forces, atom_energy, writing)
+            answer = self._evaluate(shares, forces, atom_energy, writing, self._graded)
             self._cache = writing.cache
             return answer
 
@@ -160,6 +160,7 @@ class Session:
         forces: bool,
         atom_energy: np.ndarray | None,
         writing: _Writing | None,
+        graded: bool = False,
     ) -> tuple[float, float]:
         """Evaluate atoms share by share, as many at once as there are threads.
 
@@ -177,7 +178,7 @@ class Session:
         turns, widths = _Turns(), [1]
         totals = np.zeros(2)
         fused = writing is not None and not forces and atom_energy is None and share >= n
-        fused = fused and self._measured and not self._graded
+        fused = fused and self._measured and not graded
 
         def evaluate(begin: int) -> None:
             end = min(begin + share, n)
@@ -195,13 +196,12 @@ class Session:
             sums = np.asarray(sums)
             if begin == 0 and not self._measured:
                 self._measure(kernel, rows, patch)
-            grade = self._graded and float(
-                self._compiled(
-                    ("grade", capacity), self._kernels.grades, rows.species, patch.cache.msg_sum
-                )
-            )
+            grade = 0.0
+            if graded:
+                arguments = rows.species, patch.cache.msg_sum
+                grade = float(self._compiled(("grade", capacity), self._kernels.grades, *arguments))
             with turns.take(begin // share):
-                self.grade = max(self.grade, grade)
+                self.grade = float(np.maximum(self.grade, grade))  # not a number, if one is
                 if forces:
                     shares.add(np.asarray(gradient[0]))
                 if atom_energy is not None:
@@ -251,14 +251,12 @@ class Session:
         rows = changed_rows(self._kernels.numbers, packed, atom_energy is not None)
         self._count((rows.capacity, self._cache_rows))
         with self._named:
-            if self._graded:
-                proposal, grades = self._kernels.graded_update(self._cache, self._scale, rows)
-                grades = np.asarray(grades)
+            proposal = self._update(self._cache, self._scale, rows)
+            if proposal.grades is not None:
+                grades = np.asarray(proposal.grades)
                 self.grade = float(np.max(grades))
                 if atom_grade is not None:
                     atom_grade[:] = grades[: len(atom_grade)]
-            else:
-                proposal = self._update(self._cache, self._scale, rows)
             energy, squares, sound = np.asarray(proposal.answer).tolist()
             if atom_energy is None:
                 self._proposal = proposal

@@ -29,7 +29,7 @@ from ..models import FAMILIES, ModelFunctions, atomic_numbers
 from . import vetting
 from .checks import Check, check_functions, evaluate_once
 from .errors import ModelFileError, failure_text, file_error
-from .origin import Origin, convert_again, parse_origin, read_contents, same_model
+from .origin import MEMBERS, Origin, convert_again, parse_origin, same_model
 from .programs import (
     DTYPES,
     GRADE,
@@ -48,7 +48,7 @@ FORMAT_VERSION = 1
 UNITS = ("metal", "real", "lj")
 
 _METADATA = "metadata.json"
-_MOST_BYTES = {_METADATA: 1 << 20, **dict.fromkeys((*PROGRAMS, GRADE), 1 << 28)}
+_MOST_BYTES = {_METADATA: 1 << 20, **dict.fromkeys((*PROGRAMS, GRADE, *MEMBERS), 1 << 28)}
 _MOST_FILE_BYTES = 1 << 30
 _MOST_MEMBERS = 1000
 
@@ -136,20 +136,24 @@ def read_model(
 
 
 def _model(path, content: bytes, platform: str | None, trusted: bool) -> Model:
-    members = _read_members(path, content)
+    members = _read_members(path, content, (_METADATA, *PROGRAMS), (GRADE,))
     metadata = _parse_metadata(path, members.pop(_METADATA))
     require_x64(path, metadata.precision)
     if not trusted:
         vetting.vet(path, content, platform or export.default_export_platform())
-    graded = members.pop(GRADE, None)
     try:
         functions, order, d, m, last = deserialise(path, members, metadata.precision, platform)
-        grade = graded and deserialise_grade(path, graded, metadata.precision, platform, (d, m))
-        return Model(functions, metadata, order, d, m, last, grade=grade or None)
+        grade = None
+        if GRADE in members:
+            blob = members[GRADE]
+            grade = deserialise_grade(path, blob, metadata.precision, platform, (d, m))
+        return Model(functions, metadata, order, d, m, last, grade=grade)
     except UnreadableError:
         if metadata.converted is None:
             raise
-    made = convert_again(path, read_contents(path, content, metadata.converted))
+    names = MEMBERS[: len(metadata.converted.names)]
+    contents = tuple(_read_members(path, content, names).values())
+    made = convert_again(path, metadata.converted._replace(contents=contents))
     same_model(path, made, metadata.cutoff, metadata.elements)
     here = platform or export.default_export_platform()
     programs = made.functions if made.grade is None else (*made.functions, made.grade)
@@ -382,14 +386,19 @@ def read_file(path: str | PathLike) -> bytes:
         raise file_error(path, None, "a file that can be read", found, "correct it") from error
 
 
-def _read_members(path, content) -> dict[str, bytes]:
-    """Return the bytes of the members that it knows, none larger than allowed."""
+def _read_members(path, content, wanted, optional=()) -> dict[str, bytes]:
+    """Return the bytes of members in this order, none larger than allowed."""
     if (entries := content.count(b"PK\x01\x02")) > _MOST_MEMBERS:  # before each is an object
         raise file_error(path, None, f"a zip of at most {_MOST_MEMBERS} members", f"{entries}")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             infos = _find_members(path, archive)
-            return {name: _read_member(path, archive, info) for name, info in infos.items()}
+            for name in wanted:
+                if name not in infos:
+                    remedy = "export the model again"
+                    raise file_error(path, name, "this member", "none", remedy)
+            names = (*wanted, *(name for name in optional if name in infos))
+            return {name: _read_member(path, archive, infos[name]) for name in names}
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         if isinstance(error, ModelFileError):
             raise
@@ -415,9 +424,6 @@ def _find_members(path, archive):
             raise file_error(path, name, "one member of that name", "two", "do not use this file")
         if name in _MOST_BYTES:
             found[name] = info
-    for name in (_METADATA, *PROGRAMS):
-        if name not in found:
-            raise file_error(path, name, "this member", "none", "export the model again")
     return found
 
 

