@@ -385,6 +385,17 @@ def test_restart(runner, model, tmp_path, system, lines, length):
     assert ends["stock", "stock"][3] > 0
 
 
+def test_restart_of_widom(runner, model, tmp_path):
+    """It goes on as if nothing had been; LAMMPS's own never acts again."""
+    fix = f"fix w gas widom/mliap_local 3 20 2 33 2000 model {model('eam')} Ni H"
+    found = []
+    runner.run(nickel(hydrogen=5), native(), GROUPS, fix, f"run 4\nwrite_restart {tmp_path}/r")
+    for again in "", f"clear\nread_restart {tmp_path}/r\n{native()}\n{fix}":
+        runner.more(f"{again}\nrun 5")
+        found.append([runner.lmp.extract_fix("w", 0, 1, k) for k in range(3)])
+    assert found[0] == pytest.approx(found[1], rel=1e-9) and found[0][1] > 0
+
+
 def test_suffix(runner, model, tmp_path):
     """An input is switched over without an edit, pair_style mliap_local itself left alone."""
     lines = GCMC["gas in a solid"][1]
