@@ -29,6 +29,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+import oracle_ace
 import oracle_mtp
 import oracle_nep
 import test_ace
@@ -203,6 +205,16 @@ def mutated_zip(draw: random.Random, content: bytes) -> bytes:
     return draw.choice((_headers, _bytes))(draw, archive) if draw.random() < 0.1 else archive
 
 
+def mutated_active_set(draw: random.Random, content: bytes) -> bytes:
+    """The potential's text or its active set, a zip of arrays."""
+    if content[:2] != b"PK":
+        return mutated_text(draw, content)
+    if draw.random() < 0.5:
+        return mutated_zip(draw, content)
+    ((name, array),) = _members(content)
+    return _zipped([(name, draw.choice((_bytes, _bytes, _cut, _word))(draw, array))], 0)
+
+
 def mutated_programs(draw: random.Random, content: bytes) -> bytes:
     """A program of which bytes are changed, in a zip that is sound."""
     members = _members(content)
@@ -317,6 +329,11 @@ def _one_file(name, text):
     return seeds
 
 
+def _active_set_seeds(folder):
+    _one_file("made.yaml", oracle_ace.BASIS)(folder)
+    np.savez(folder / "one" / "made.npz", Cu=np.arange(9.0).reshape(3, 3))
+
+
 def _zip_seeds(folder):
     (folder / "one").mkdir()
     metadata = {"cutoff": 4.0, "precision": "64bit", "elements": ["H", "Ni"], "units": "metal"}
@@ -351,6 +368,7 @@ _table = _converting(eam, file=lambda names: names, format=lambda names: None)
 _nep = _converting(nep, file=_only, elements=lambda names: None)
 _sw = _converting(sw, file=_only, elements=lambda names: ["Si", "C"])
 _ace = _converting(ace, file=_only, active_set=lambda names: None)
+_graded = _converting(ace, file=lambda names: names[1], active_set=_only)
 
 
 def _mtp(folder):
@@ -405,6 +423,7 @@ FORMATS = {
     "mtp": Format(_mtp_seeds, _mtp, mutated_text),
     "ace": Format(_one_file("made.ace", test_ace.HEADER), _ace, mutated_text),
     "yace": Format(_one_file("made.yace", test_ace.TREE), _ace, mutated_text),
+    "active set": Format(_active_set_seeds, _graded, mutated_active_set),
     "model": Format(_zip_seeds, _model, mutated_zip),
     "programs": Format(_zip_seeds, _model, mutated_programs),
 }

@@ -26,6 +26,28 @@ from mliap_local.models.ace import convert
 
 FUNCTIONS = {"ALL": {"nradmax_by_orders": [4, 2, 2, 1], "lmax_by_orders": [0, 2, 1, 1]}}
 SHIFTED, POWER = "FinnisSinclairShiftedScaled", "FinnisSinclair"
+BASIS = """
+global: {DeltaSplineBins: 0.001}
+species:
+  - speciesblock: Cu
+    ndensityi: 1
+    npoti: FinnisSinclair
+    parameters: [1, 1]
+    nradmaxi: 2
+    lmaxi: 3
+    rcutij: 5
+    dcutij: 0.01
+    nradbaseij: 2
+    radbase: ChebPow
+    radparameters: [2.0]
+    radcoefficients: [[[1, 0.2], [0.5, 0.1], [1, 0], [0, 1]], [[1, 1], [1, 1], [1, 2], [2, 1]]]
+    core-repulsion: [1.0, 2.0]
+    nbody:
+      - {type: Cu Cu, nr: [2], nl: [0], c: 0.5}
+      - {type: Cu Cu Cu, nr: [1, 2], nl: [1, 1], c: [0.5]}
+      - {type: Cu Cu Cu Cu Cu, nr: [1, 1, 1, 2], nl: [1, 3, 3, 3], lint: [3, 3], c: [1]}
+      - {type: Cu Cu, nr: [1], nl: [0], c: 0.5, skip: true}
+"""
 
 
 def random_basis(radial: str, inner: str, n_densities: int = 2, functions=FUNCTIONS):

@@ -135,7 +135,7 @@ def model(made, tmp_path_factory) -> Path:
     files = [folder / path.name for path in made("small")]
     for path, file in zip(made("small"), files, strict=True):
         file.write_bytes(path.read_bytes())
-    words = ["ace", str(files[0]), "--active-set", str(files[1])]
+    words = ["ace", str(files[0]), f"--active-set={files[1]}"]
     assert cli.main(["convert", *words, "-o", str(folder / "a.zip")]) == 0
     for file in files:  # the model file needs them no more
         file.unlink()
@@ -215,28 +215,6 @@ def test_no_active_set_and_no_yaml_are_refused(made, tmp_path):
             convert(tmp_path / name, active_set)
 
 
-TREE = """
-global: {DeltaSplineBins: 0.001}
-species:
-  - speciesblock: Cu
-    ndensityi: 1
-    npoti: FinnisSinclair
-    parameters: [1, 1]
-    nradmaxi: 2
-    lmaxi: 3
-    rcutij: 5
-    dcutij: 0.01
-    nradbaseij: 2
-    radbase: ChebPow
-    radparameters: [2.0]
-    radcoefficients: [[[1, 0.2], [0.5, 0.1], [1, 0], [0, 1]], [[1, 1], [1, 1], [1, 2], [2, 1]]]
-    core-repulsion: [1.0, 2.0]
-    nbody:
-      - {type: Cu Cu, nr: [2], nl: [0], c: 0.5}
-      - {type: Cu Cu Cu, nr: [1, 2], nl: [1, 1], c: [0.5]}
-      - {type: Cu Cu Cu Cu Cu, nr: [1, 1, 1, 2], nl: [1, 3, 3, 3], lint: [3, 3], c: [1]}
-      - {type: Cu Cu, nr: [1], nl: [0], c: 0.5, skip: true}
-"""
 TWO = "      - {type: Cu Cu Cu Cu Cu, nr: [1, 1, 1, 2], nl: [1, 3, 3, 3], lint: [2, 2], c: [1]}\n"
 YAML = {
     "a .yace": ("global:", "deltaSplineBins:", ":2: expected a B basis, with only the keys"),
@@ -264,11 +242,11 @@ YAML = {
 def test_a_mutilated_basis_is_refused(tmp_path, case):
     old, new, message = YAML[case]
     path = tmp_path / "a.yaml"
-    path.write_text(TREE)
+    path.write_text(oracle.BASIS)
     potential = ace_basis.read_yaml(path, ordered=True)
     assert [len(f.n) for f in potential.projections[0]] == [1, 2, 4]
-    assert old in TREE
-    path.write_text(TREE.replace(old, new, 1))
+    assert old in oracle.BASIS
+    path.write_text(oracle.BASIS.replace(old, new, 1))
     with pytest.raises(PotentialFileError) as caught:
         ace_basis.read_yaml(path, ordered=True)
     assert str(path) in str(caught.value) and message in str(caught.value)

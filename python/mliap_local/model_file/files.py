@@ -142,12 +142,7 @@ def _model(path, content: bytes, platform: str | None, trusted: bool) -> Model:
     if not trusted:
         vetting.vet(path, content, platform or export.default_export_platform())
     try:
-        functions, order, d, m, last = deserialise(path, members, metadata.precision, platform)
-        grade = None
-        if GRADE in members:
-            blob = members[GRADE]
-            grade = deserialise_grade(path, blob, metadata.precision, platform, (d, m))
-        return Model(functions, metadata, order, d, m, last, grade=grade)
+        return _of_programs(path, members, metadata, platform)
     except UnreadableError:
         if metadata.converted is None:
             raise
@@ -158,11 +153,16 @@ def _model(path, content: bytes, platform: str | None, trusted: bool) -> Model:
     here = platform or export.default_export_platform()
     programs = made.functions if made.grade is None else (*made.functions, made.grade)
     blobs = serialise(path, programs, metadata.precision, 2, (here,))
+    return _of_programs(path, blobs, metadata, platform)._replace(built_anew=True)
+
+
+def _of_programs(path, blobs, metadata, platform) -> Model:
     functions, order, d, m, last = deserialise(path, blobs, metadata.precision, platform)
     grade = None
-    if made.grade is not None:
-        grade = deserialise_grade(path, blobs[GRADE], metadata.precision, platform, (d, m))
-    return Model(functions, metadata, order, d, m, last, built_anew=True, grade=grade)
+    if GRADE in blobs:
+        blob = blobs[GRADE]
+        grade = deserialise_grade(path, blob, metadata.precision, platform, (d, m))
+    return Model(functions, metadata, order, d, m, last, grade=grade)
 
 
 def check_model(path: str | PathLike) -> list[Check]:

@@ -128,10 +128,18 @@ def origin_of(family: str, words: Sequence[str], options: Any, version: str) -> 
     """The origin of a conversion: its words, those that name a file as numbers."""
     files = files_of(options)
     places = {given: k for k, given in enumerate(files)}
-    arguments = tuple(places.get(word, word) for word in words)
+    arguments: list[str | int] = []
+    for word in words:
+        option, value = (word[:2], word[2:]) if word[:2] != "--" else word.partition("=")[::2]
+        if word in places:
+            arguments.append(places[word])
+        elif word[:1] == "-" and value in places:  # -oFILE and --option=FILE are two words
+            arguments += [option, places[value]]
+        else:
+            arguments.append(word)
     names = tuple(Path(file).name for file in files.values())
     contents = tuple(Path(file).read_bytes() for file in files.values())
-    return Origin(family, arguments, names, contents, version)
+    return Origin(family, tuple(arguments), names, contents, version)
 
 
 def same_model(path: Any, made: Converted, cutoff: float, elements: Sequence[str] | None) -> None:

@@ -31,13 +31,15 @@ from .ace_files import (
     Embedding,
     Function,
     Potential,
+    leading_comment,
 )
 from .ace_yaml import Keys, bond, parse
 from .text import read_text
 
 _ROOT = {"global", "species", "metadata", "auxdata"}
 _KEYS = Keys("radbase", "nradmaxi", "lmaxi", "nradbaseij", "rcutij", "dcutij")
-_BLOCKS = 100_000
+# Of blocks of elements, and of m that one function may have; more are mistakes.
+_BLOCKS, _MOST_COMBINATIONS = 100_000, 200_000
 # What LAMMPS takes where a file says nothing of the core.
 _CORE_CUTOFF = 100_000.0, 250.0
 
@@ -53,7 +55,8 @@ def read_yaml(path: str | PathLike, ordered: bool = False) -> Potential:
         what is not evaluated here; or the order of two functions is not known.
       ImportError: there is no PyYAML.
     """
-    root = parse(path, read_text(path))
+    text = read_text(path)
+    root = parse(path, text)
     if unknown := root.keys() - _ROOT:
         expected = f"a B basis, with only the keys {', '.join(sorted(_ROOT))}"
         root[min(unknown)].fail(expected, min(unknown))
@@ -79,7 +82,7 @@ def read_yaml(path: str | PathLike, ordered: bool = False) -> Potential:
     for a, b in pairs:
         own, other = blocks[tuple(dict.fromkeys((a, b)))], blocks[tuple(dict.fromkeys((b, a)))]
         radial = own if "lmaxi" in own.keys() else other
-        core = own if "core-repulsion" in own.keys() else other
+        core = next((c for c in (own, other) if "core-repulsion" in c.keys()), own)
         repulsion = core["core-repulsion"].numbers(2, 2) if "core-repulsion" in core.keys() else ()
         ends = [core[k].number() if k in core.keys() else 0.0 for k in ("r_in", "delta_in")]
         made = bond(radial, _KEYS, tuple(repulsion) or (0.0, 0.0), (ends[0], ends[1]))
@@ -90,9 +93,9 @@ def read_yaml(path: str | PathLike, ordered: bool = False) -> Potential:
     found = _functions(blocks, elements, embeddings, bonds)
     functions = [entry.coupled._replace(weights=entry.weights) for entry in found]
     projections = _projections(found, len(elements)) if ordered else ()
-    isolated = (0.0,) * len(elements)
+    comment, isolated = leading_comment(text), (0.0,) * len(elements)
     return Potential(
-        elements, isolated, embeddings, bonds, inner.pop(), functions, "", projections
+        elements, isolated, embeddings, bonds, inner.pop(), functions, comment, projections
     )
 
 
@@ -118,7 +121,7 @@ def _functions(blocks, elements, embeddings, bonds):
     found, n_terms = [], 0
     for name, block in blocks.items():
         for item in block["nbody"].items(0, MOST_TERMS):
-            if "skip" in item.keys() and item["skip"].text().lower() == "true":
+            if "skip" in item.keys() and item["skip"].text().lower() in ("true", "yes", "on", "y"):
                 continue
             found.append(_function(item, name, elements, embeddings, bonds))
             n_terms += len(found[-1].coupled.m)
@@ -137,18 +140,19 @@ def _projections(found, n_elements):
 
     def key(entry):
         f = entry.coupled
-        return (len(f.n), f.neighbours, f.n, f.l), (len(f.m), f.m.tolist())
+        return (len(f.n), f.centre, f.neighbours, f.n, f.l), (len(f.m), f.m.tolist())
 
     found = sorted(found, key=key)
     for one, other in itertools.pairwise(found):
         (kind, count), (kind_too, count_too) = key(one), key(other)
-        counts = count[0] + one.doubtful, count_too[0]
-        sure = counts[0] < counts[1] or (not one.doubtful + other.doubtful and count < count_too)
-        if one.coupled.centre == other.coupled.centre and kind == kind_too and not sure:
-            other.item.fail(
-                "functions whose order in an active set does not depend on rounding (grade: "
-                "training_grade makes another)", "two that differ in lint alone",
-            )  # fmt: skip
+        fewer = count[0] + one.doubtful < count_too[0]
+        sure = fewer or (not one.doubtful + other.doubtful and count < count_too)
+        if kind == kind_too and not sure:
+            expected = (
+                "functions whose order in an active set does not depend on rounding (for a grade "
+                "of another kind there is export_model with training_grade)"
+            )
+            other.item.fail(expected, "two that differ in lint alone")
     return tuple(tuple(e.coupled for e in found if e.coupled.centre == i) for i in range(n_elements))
 
 
@@ -174,8 +178,8 @@ def _function(item, block, elements, embeddings, bonds):
     c = item["c"]
     alone = n_densities == 1 and c.is_scalar()
     weights = [c.number()] if alone else c.numbers(n_densities, n_densities)
-    if math.prod(2 * degree + 1 for degree in l) > MOST_TERMS:
-        item["nl"].fail(f"at most {MOST_TERMS} combinations of m", "more")
+    if math.prod(2 * degree + 1 for degree in l) > _MOST_COMBINATIONS:
+        item["nl"].fail(f"at most {_MOST_COMBINATIONS} combinations of m", "more")
     m, couplings, doubtful = coupling(l, inner)
     if not m:
         item.fail("nl and lint that couple to a scalar", f"{l} and {inner}")
