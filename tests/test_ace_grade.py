@@ -1,4 +1,4 @@
-"""The grade of ACE by active sets of pacemaker, against python-ace, in LAMMPS, and what is refused."""
+"""The grade of ACE by active sets of pacemaker: against python-ace, in LAMMPS, what is refused."""
 
 from __future__ import annotations
 

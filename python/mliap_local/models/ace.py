@@ -196,10 +196,9 @@ class _Edge:
         )
         self.weights = self._weights(potential, basis)
         self.n_radial = len(basis.radial)
-        senders = [[j] * self.n_densities for j in range(n)]
-        self.sender = np.array(
-            sum(senders, []) + [j for j, _, _ in basis.radial] + [j for j, _ in basis.first]
-        )
+        senders = [j for j in range(n) for _ in range(self.n_densities)]
+        senders += [row[0] for row in (*basis.radial, *basis.first)]
+        self.sender = np.array(senders)
         degrees = [degree for _, degree, _ in basis.radial]
         self.l_max = max(degrees, default=0)
         self.outer = _outer(degrees)

@@ -153,7 +153,9 @@ def _projections(found, n_elements):
                 "of another kind there is export_model with training_grade)"
             )
             other.item.fail(expected, "two that differ in lint alone")
-    return tuple(tuple(e.coupled for e in found if e.coupled.centre == i) for i in range(n_elements))
+    return tuple(
+        tuple(e.coupled for e in found if e.coupled.centre == i) for i in range(n_elements)
+    )
 
 
 def _function(item, block, elements, embeddings, bonds):

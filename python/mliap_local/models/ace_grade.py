@@ -35,7 +35,8 @@ def read_active_set(path: str | PathLike, potential: Potential) -> list[np.ndarr
         if size > MOST_BYTES:
             _fail(path, f"at most {MOST_BYTES} bytes unpacked", size)
         with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
+            # a member that numpy does not know is bytes
+            arrays = {name: np.asarray(values) for name, values in archive.items()}
     except OSError as error:
         raise PotentialFileError(f"{path}: cannot be read: {error.strerror or error}") from error
     except PotentialFileError:

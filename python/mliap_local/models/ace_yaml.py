@@ -93,7 +93,12 @@ def _embedding(item):
 def _bond(item):
     core = item["prehc"].number(), item["lambdahc"].number()
     inner = [item[key].number() if key in item.keys() else 0.0 for key in ("rcut_in", "dcut_in")]
-    return bond(item, Keys("radbasename", "nradmax", "lmax", "nradbasemax", "rcut", "dcut"), core, (inner[0], inner[1]))
+    return bond(
+        item,
+        Keys("radbasename", "nradmax", "lmax", "nradbasemax", "rcut", "dcut"),
+        core,
+        (inner[0], inner[1]),
+    )
 
 
 class Keys(NamedTuple):
