@@ -265,10 +265,13 @@ def displace(s: State) -> Iterator[str]:
     """Elsewhere, by a smooth function."""
     a, b, c = s.random.sample("xyz", 3)
     size = s.number(0.01, 0.12)
+    # rotations are of unwrapped places, and LAMMPS's refused moves change image flags
+    wrapped = "set group all image 0 0 0\n" if s.own else ""
     yield s.one_of(
         f"variable jolt atom {a}+{size}*sin({s.number(2, 9)}*{b}+{s.number(2, 9)}*{c})\n"
         f"set group all {a} v_jolt",
-        f"displace_atoms all rotate 5 5 5 {b == 'x':d} {b == 'y':d} {b == 'z':d} {size} units box",
+        f"{wrapped}displace_atoms all rotate 5 5 5 "
+        f"{b == 'x':d} {b == 'y':d} {b == 'z':d} {size} units box",
         f"displace_atoms gas move {size} -{size} {size} units box",
         f"displace_atoms all move {size} {size} -{size} units box" if s.periodic else "",
         f"displace_atoms gas ramp x 0.0 {size} y 0.0 1.0",
