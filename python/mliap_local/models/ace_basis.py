@@ -107,7 +107,9 @@ def _embedding(item):
         for key, default in zip(("rho_core_cut", "drho_core_cut"), _CORE_CUTOFF, strict=True)
     ]
     name = item.choice("npoti", EMBEDDINGS)
-    return Embedding(name, tuple(zip(values[::2], values[1::2], strict=True)), tuple(cutoff))
+    return Embedding(
+        name, tuple(zip(values[::2], values[1::2], strict=True)), (cutoff[0], cutoff[1])
+    )
 
 
 class _Entry(NamedTuple):

@@ -65,8 +65,8 @@ def signed_product(number: Mapping[Variable, int], f: Function, ms: Sequence[int
     """Return the factors of a function for one combination of m, their number or the ~ of it for
     the complex conjugate, and a sign: A[l, -m] = (-1)^m conj A[l, m]."""
     product, sign = [], 1
-    for *key, m in zip(f.neighbours, f.l, f.n, ms, strict=True):
-        variable = number[*key, abs(m)]
+    for j, l, n, m in zip(f.neighbours, f.l, f.n, ms, strict=True):  # noqa: E741
+        variable = number[j, l, n, abs(m)]
         product.append(variable if m >= 0 else ~variable)
         sign *= -1 if m < 0 and m % 2 else 1
     return tuple(product), sign
