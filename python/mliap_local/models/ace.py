@@ -120,12 +120,13 @@ def ace(
     largest = LargestCoefficient(potential, basis.number, basis.first, inverses)
 
     def grade(h, messages):
-        place, (columns, *variables) = place_of(h), parts(messages)
+        place, (columns, real, imaginary) = place_of(h), parts(messages)
         slopes = None
         if largest.full:
-            rho = densities(place, columns, *variables)
+            rho = densities(place, columns, real, imaginary)
             slopes = jax.grad(lambda rho: energy.embedded(place, rho).sum())(rho)
-        return largest(place, columns[len(columns) - len(basis.first) :], *variables, slopes)
+        first = columns[len(columns) - len(basis.first) :]
+        return largest(place, first, real, imaginary, slopes)
 
     return functions, grade
 
