@@ -59,6 +59,12 @@ def ideal_gas_mu(density: float) -> float:
     return kt * math.log(density * wavelength**3)
 
 
+def newest_session() -> Any:
+    from mliap_local.lammps import bridge
+
+    return bridge._sessions[max(bridge._sessions)]
+
+
 class Variant:
     """One pair style on one system, run in chunks."""
 
@@ -73,9 +79,7 @@ class Variant:
         hydrogen = max(4, cells**3 * 4 // 20)
         self.lmp.commands_string(SYSTEM.format(cells=cells, hydrogen=hydrogen, style=style))
         if self.ours:
-            from mliap_local.lammps import bridge
-
-            self.session = bridge._sessions[max(bridge._sessions)]  # the newest
+            self.session = newest_session()
         self.chunk(2)  # compiles
         cost = self.chunk(2)
         if cost < 0.3:

@@ -25,7 +25,6 @@ import gcmc
 import md
 import neural
 import numpy as np
-import stage
 
 DEVICE = "gpu"
 
@@ -103,7 +102,7 @@ def watch(seconds: dict[str, float]) -> None:
         patch, sums, gradient = result
         return patch, np.asarray(sums), np.asarray(gradient)
 
-    kernels = stage.newest_session()._kernels
+    kernels = gcmc.newest_session()._kernels
     kernels.forces = md.timed(seconds, "JAX", kernels.forces, fetched)
     for name in ("find", "lay", "add"):
         setattr(bridge._Shares, name, md.timed(seconds, "C++", getattr(bridge._Shares, name)))

@@ -23,6 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import gcmc
 import neural
 import numpy as np
 
@@ -117,7 +118,7 @@ def shares(cells: int, model: Path, folder: Path) -> dict[str, float]:
     from mliap_local.lammps import bridge
 
     lmp = start(cells, model)
-    session = bridge._sessions[max(bridge._sessions)]
+    session = gcmc.newest_session()
     seconds = {"JAX": 0.0, "C++": 0.0, "bridge": 0.0}
 
     kernels = session._kernels

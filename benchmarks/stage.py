@@ -19,7 +19,6 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import gcmc
 import numpy as np
@@ -72,17 +71,11 @@ class Variant:
         return seconds / max(tried, 1)
 
 
-def newest_session() -> Any:
-    from mliap_local.lammps import bridge
-
-    return bridge._sessions[max(bridge._sessions)]
-
-
 def bare_update(variant: Variant, repetitions: int = 200) -> float:
     """Seconds of the jitted update alone, with the arrays of a trial that changes much."""
     variant.gas(1, 50, 50)
     variant.command("run 0 post no")
-    session, calls = newest_session(), []
+    session, calls = gcmc.newest_session(), []
     update = session._update
 
     def record(*arguments):
