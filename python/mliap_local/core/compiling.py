@@ -1,4 +1,4 @@
-"""How programs are compiled that read and write few rows of large tables, or evaluate blocks of rows.
+"""How programs are compiled that touch few rows of large tables, or evaluate blocks of rows.
 
 Options only: decides nothing about what is computed.
 """

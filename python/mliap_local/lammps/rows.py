@@ -108,7 +108,9 @@ class NeighbourRows:
 
         def block_at(k: Array | int) -> _Block:
             of_block = jax.lax.dynamic_slice_in_dim(species, k * self.block, self.block)
-            shown = _kept(of_block, lambda k, *edges: _shown(config, *edges_at(k, *edges)), k, *edges)
+            shown = _kept(
+                of_block, lambda k, *edges: _shown(config, *edges_at(k, *edges)), k, *edges
+            )
             return _Block(of_block, edges_at(k, *edges)[0], *shown)
 
         shapes, axes = jax.eval_shape(lambda: function(block_at(0))), (0, 0, 1)
