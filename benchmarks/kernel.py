@@ -10,8 +10,8 @@ results/kernel.json.
     python benchmarks/kernel.py [eam neural64 ...] [--rounds 9] [--data FOLDER] [--look FOLDER]
 
 --look: each kernel is compiled anew with XLA's dumps in that folder, and what takes longest in it
-is printed: the time of operations as JAX's profiler books it, how many of their instructions on reals
-work on vectors, which transcendental functions they hold.
+is printed: the time of operations as JAX's profiler books it, how many of their instructions on
+reals work on vectors, which transcendental functions they hold.
 """
 
 from __future__ import annotations
