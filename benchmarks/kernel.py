@@ -158,7 +158,8 @@ def look(compiled: Any, rows: Any, dump: Path) -> None:
         code = "\n".join(bodies.get(body, []))
         held = collections.Counter(re.findall(rf" ({TRANSCENDENTAL}|dot|gather)\(", code))
         vectors = alone = 0
-        for file in dump.glob(f"*.{fusion}_kernel_module.ir-with-opt.ll"):
+        names = f"*.{fusion}_kernel_module", f"*_compute_module_{fusion}"
+        for file in (f for name in names for f in dump.glob(f"{name}.ir-with-opt.ll")):
             for line in re.findall(r"= f(?:add|sub|mul|div|cmp).*", file.read_text()):
                 vectors, alone = (vectors + 1, alone) if " x " in line else (vectors, alone + 1)
         print(
