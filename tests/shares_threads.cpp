@@ -35,11 +35,13 @@ template <typename Real> struct Share {
     if (!wanted.find(wanted.caller, begin, end, &width)) std::exit(2);
     width += 1;
     species.resize(capacity);
-    kinds.assign(static_cast<std::size_t>(capacity) * width, -1);
+    kinds.assign(static_cast<std::size_t>(capacity) * width, 7);    // left by another share
     r_ij.resize(3 * kinds.size());
     if (!wanted.lay(wanted.caller, capacity, width, sizeof(Real), species.data(), kinds.data(),
                     r_ij.data()))
       std::exit(3);
+    for (std::size_t k = static_cast<std::size_t>(rows) * width; k < kinds.size(); k++)
+      if (kinds[k] != -1) std::exit(8);
     for (std::size_t k = 0; k < r_ij.size(); k++) r_ij[k] *= kinds[k % kinds.size()] + 1;
   }
 };

@@ -134,3 +134,16 @@ def test_rows_filled_in_any_shares(opened):
         left = np.delete(expected, [5, 6, 7, 8, 9]).sum() + expected[:5].sum()
         assert again == pytest.approx(left, rel=1e-12)
         assert squares == pytest.approx(np.sum(expected[:5] ** 2), rel=1e-12)
+
+
+@pytest.mark.parametrize("what", ["write", "fill"])
+def test_written_in_place(opened, monkeypatch, what):
+    """What writes a few rows into a large cache needs no memory of the cache's size."""
+    session, calls = opened(1, 10**6), []
+    kernels, function = session._kernels, getattr(session._kernels, what)
+    monkeypatch.setattr(kernels, what, lambda *a: calls.append(a[1:]) or function(*a))
+    session.full(gas(WIDTHS["alike"]), keep=True, forces=what == "write")
+    (arguments,) = calls
+    cache = kernels.empty(None, 2**20)
+    compiled = function.lower(cache, *arguments).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < cache.energies.nbytes / 4

@@ -107,6 +107,9 @@ void lay_rows(const Rows &rows, int capacity, int width, int *species, signed ch
     std::copy_n(rows.kinds.data() + from, n, kinds + to);
     std::fill_n(kinds + to + n, width - n, static_cast<signed char>(-1));
   }
+  const std::size_t laid = static_cast<std::size_t>(rows.n_rows()) * width;
+  std::fill_n(kinds + laid, static_cast<std::size_t>(capacity) * width - laid,
+              static_cast<signed char>(-1));
   std::copy(rows.species.begin(), rows.species.end(), species);
   std::fill(species + rows.n_rows(), species + capacity, -1);
 }

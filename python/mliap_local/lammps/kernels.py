@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mliap_local.core import padding
-from mliap_local.core.compiling import few_rows
+from mliap_local.core.compiling import blocks, few_rows
 from mliap_local.core.lens import IDENTITY_LENS
 from mliap_local.core.table import Table
 from mliap_local.lammps.rows import ChangedRows, NeighbourRows
@@ -107,18 +107,18 @@ class Kernels:
             cache=LocalMLIAPCache(None, jnp.zeros((0, 0))),
         )
         self.shapes: set[Any] = set()  # compiled for so far
-        options = few_rows(self.device.platform)
+        options, of_blocks = few_rows(self.device.platform), blocks(self.device.platform)
         # what a full evaluation leaves is bound to the device: all that uses it follows it there
         here = jax.sharding.SingleDeviceSharding(self.device)
-        self.energy = jax.jit(self._energy, out_shardings=here, compiler_options=options)
-        self.forces = jax.jit(self._forces, out_shardings=here, compiler_options=options)
+        self.energy = jax.jit(self._energy, out_shardings=here, compiler_options=of_blocks)
+        self.forces = jax.jit(self._forces, out_shardings=here, compiler_options=of_blocks)
         self.scale = jax.jit(_scale_of, out_shardings=here)
         self.update = jax.jit(partial(self._update, False), compiler_options=options)
         self.graded_update = jax.jit(partial(self._update, True), compiler_options=options)
         self.grades = jax.jit(self._grades, out_shardings=here)
         self.settle = jax.jit(_settle, donate_argnums=0, compiler_options=options)
         self.resize = jax.jit(_resized, static_argnums=1)
-        self.fill = jax.jit(self._fill, donate_argnums=0, compiler_options=options)
+        self.fill = jax.jit(self._fill, donate_argnums=0, compiler_options=of_blocks)
         self.write = jax.jit(_written, donate_argnums=0, compiler_options=options)
         self._forget = jax.jit(_forgotten, donate_argnums=0)
         self.no_scale = jax.device_put(np.float64(0), self.device)  # an update finds its own
@@ -270,16 +270,19 @@ def _written(
     new = rows.cache
     assert cache.totals is not None and cache.energies is not None  # `empty` leaves them
     assert new.energies is not None
-    lost = cache.energies.at[places].get(mode="fill", fill_value=0).astype(jnp.float64)
-    gained = jnp.where(places < cache.energies.shape[0], new.energies, 0).astype(jnp.float64)
-    total = cache.totals + jnp.sum(gained - lost)
+    lost = cache.energies.at[places].get(mode="fill", fill_value=0)
+    # Padding is not written; that it depends on what was read lets XLA write in place. Else it
+    # copies all of the cache's energies at each call.
+    gained = jnp.where(places < cache.energies.shape[0], new.energies, lost)
+    change = gained.astype(jnp.float64) - lost.astype(jnp.float64)
+    total = cache.totals + jnp.sum(change)
     written = LocalMLIAPCache(
         None,
         cache.msg_sum.at[places].set(new.msg_sum, mode="drop"),
-        cache.energies.at[places].set(new.energies, mode="drop"),
+        cache.energies.at[places].set(gained, mode="drop"),
         total,
     )
-    return written, jnp.stack([total[0], jnp.sum(jnp.square(gained))])
+    return written, jnp.stack([total[0], jnp.sum(jnp.square(gained.astype(jnp.float64)))])
 
 
 def _forgotten(cache: LocalMLIAPCache) -> LocalMLIAPCache:

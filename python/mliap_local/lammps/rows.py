@@ -20,9 +20,12 @@ from mliap_local.local import AtomTerms, LocalMLIAPData, RowChange
 
 
 class _Block(NamedTuple):
+    """Edges are flat: to find the row of each would cost a division."""
+
     species: Array  # [b], -1: no atom
-    neighbour_species: Array  # [b, w], -1: no neighbour
-    r_ij: Array  # [3, b, w]
+    neighbour_species: Array  # [b * w]
+    present: Array  # [b * w], is it an edge?
+    r_ij: Array  # [3, b * w], on the cutoff's sphere where it is none
 
 
 @jax.tree_util.register_dataclass
@@ -55,8 +58,13 @@ class NeighbourRows:
     def terms(self, config: LocalMLIAPData) -> AtomTerms:
         """Message sums and energies of all rows."""
         table = config.init_function(jnp.array(self.numbers))
-        sums, energies = self._evaluate(lambda block: _block_terms(config, table, block, False))
-        return self._terms(sums, energies)
+
+        def one(block: _Block) -> tuple[Array, Array]:
+            h_i = table[jnp.maximum(block.species, 0)]  # -> [b, d]
+            sums = _message_sums(config, table, block, h_i, block.r_ij, False)
+            return sums, _energies(config, block, h_i, sums)
+
+        return self._terms(*self._evaluate(config, one))
 
     def terms_and_gradient(self, config: LocalMLIAPData) -> tuple[AtomTerms, Array]:
         """The same, with dE/dr_ij, shape (3, capacity, width), zero where there is no neighbour.
@@ -65,45 +73,57 @@ class NeighbourRows:
         """
         table = config.init_function(jnp.array(self.numbers))
 
-        def energy(r_ij: Array, block: _Block) -> tuple[Array, tuple[Array, Array]]:
-            block = block._replace(r_ij=r_ij)
-            sums, energies = _block_terms(config, table, block, self.edges_last)
-            return jnp.sum(energies), (sums, energies)
-
         def one(block: _Block) -> tuple[Array, Array, Array]:
-            gradient, (sums, energies) = jax.grad(energy, has_aux=True)(block.r_ij, block)
-            return sums, energies, gradient
+            h_i = table[jnp.maximum(block.species, 0)]  # -> [b, d]
+            sums, of_edges = jax.vjp(
+                lambda r: _message_sums(config, table, block, h_i, r, self.edges_last), block.r_ij
+            )
 
-        sums, energies, gradient = self._evaluate(one)
-        return self._terms(sums, energies), gradient
+            def read(sums: Array) -> tuple[Array, Array]:
+                energies, of_sums = jax.vjp(lambda s: _energies(config, block, h_i, s), sums)
+                return energies, of_sums(jnp.ones_like(energies))[0]
+
+            # else the readout's gradient is computed for each edge
+            energies, of_sums = _kept(block.species, read, sums)
+            return sums, energies, jnp.where(block.present, of_edges(of_sums)[0], 0)
+
+        sums, energies, gradient = self._evaluate(config, one)
+        return self._terms(sums, energies), gradient.reshape(self.r_ij.shape)
 
     def change(self, config: LocalMLIAPData) -> RowChange:
         raise AssertionError("rows of all atoms are a full evaluation, not a change")
 
-    def _evaluate(self, function: Callable[[_Block], tuple[Array, ...]]) -> tuple[Array, ...]:
-        """Apply a function to each block in use and put its results together."""
-        arrays = (self.species, self.neighbour_species, self.r_ij)
+    def _evaluate(
+        self, config: LocalMLIAPData, function: Callable[[_Block], tuple[Array, ...]]
+    ) -> tuple[Array, ...]:
+        """Apply a function to each block in use and put its results together: sums and energies of
+        rows, and the gradient of edges if there is one."""
+        capacity, width = self.neighbour_species.shape
+        species, n = jnp.asarray(self.species), self.block * width
+        edges = jnp.ravel(self.neighbour_species), jnp.reshape(self.r_ij, (3, -1))
 
-        def axis(array: Any) -> int:
-            return 1 if array.ndim == 3 else 0  # the axis of rows: only vectors have three
+        def edges_at(k: Array | int, kinds: Array, r_ij: Array) -> tuple[Array, Array]:
+            slice_in = jax.lax.dynamic_slice_in_dim
+            return slice_in(kinds, k * n, n), slice_in(r_ij, k * n, n, axis=1)
 
-        def block_at(start: Array | int) -> _Block:
-            return _Block(
-                *(jax.lax.dynamic_slice_in_dim(a, start, self.block, axis(a)) for a in arrays)
+        def block_at(k: Array | int) -> _Block:
+            of_block = jax.lax.dynamic_slice_in_dim(species, k * self.block, self.block)
+            shown = _kept(
+                of_block, lambda k, *edges: _shown(config, *edges_at(k, *edges)), k, *edges
             )
+            return _Block(of_block, edges_at(k, *edges)[0], *shown)
 
-        shapes = jax.eval_shape(lambda: function(block_at(0)))
-        capacity = self.species.shape[0]
+        shapes, axes = jax.eval_shape(lambda: function(block_at(0))), (0, 0, 1)
+        n_blocks = capacity // self.block
         results = tuple(
-            jnp.zeros([capacity if k == axis(s) else n for k, n in enumerate(s.shape)], s.dtype)
-            for s in shapes
+            jnp.zeros([n * n_blocks if k == axis else n for k, n in enumerate(s.shape)], s.dtype)
+            for s, axis in zip(shapes, axes, strict=False)
         )
 
         def evaluate_block(k: Array, results: tuple[Array, ...]) -> tuple[Array, ...]:
-            parts = function(block_at(k * self.block))
             return tuple(
-                jax.lax.dynamic_update_slice_in_dim(result, part, k * self.block, axis(result))
-                for result, part in zip(results, parts, strict=True)
+                jax.lax.dynamic_update_slice_in_dim(result, part, k * part.shape[axis], axis)
+                for result, part, axis in zip(results, function(block_at(k)), axes, strict=False)
             )
 
         n_blocks = (self.n_rows + self.block - 1) // self.block
@@ -113,36 +133,54 @@ class NeighbourRows:
         return AtomTerms(None, sums, energies, jnp.where(self.species >= 0, 0, 1), 1)
 
 
-def _block_terms(
-    config: LocalMLIAPData, table: Array, block: _Block, edges_last: bool
-) -> tuple[Array, Array]:
-    """Message sums (b, m) and energies (b,) of one block.
+def _kept(species: Array, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a branch that is always taken, for a block in use has an atom: what it
+    returns is in memory, once. All else XLA fuses on a CPU, and computes it again in each use."""
+
+    def zeros(*arguments: Any) -> Any:
+        shapes = jax.eval_shape(function, *arguments)
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def branch(*arguments: Any) -> Any:
+        return jax.lax.cond(jnp.any(species >= 0), function, zeros, *arguments)
+
+    return jax.lax.platform_dependent(*arguments, cpu=branch, default=function)
+
+
+def _shown(config: LocalMLIAPData, neighbour_species: Array, r_ij: Array) -> tuple[Array, Array]:
+    """Which edges there are, and the vectors that the model is shown: [e], [3, e]."""
+    cutoff = jnp.asarray(config.cutoff.data[0], r_ij.dtype)
+    x, y, z = r_ij
+    present = (neighbour_species >= 0) & (x * x + y * y + z * z < cutoff * cutoff)
+    on_sphere = jnp.zeros((3, 1), r_ij.dtype).at[0].set(cutoff)
+    return present, jnp.where(present, r_ij, on_sphere)
+
+
+def _message_sums(
+    config: LocalMLIAPData,
+    table: Array,
+    block: _Block,
+    h_i: Array,
+    r_ij: Array,
+    edges_last: bool,
+) -> Array:
+    """Message sums of one block, (b, m).
 
     As `mliap_local.local.messages` does it, but components lie apart, so that the processor's
     vectors lie along edges.
     """
-    rows, width = block.neighbour_species.shape
-    h_i = table[jnp.maximum(block.species, 0)]  # -> [b, d]
-    h_j = table[jnp.maximum(block.neighbour_species, 0).astype(jnp.int32)]  # -> [b, w, d]
-    cutoff = jnp.asarray(config.cutoff.data[0], block.r_ij.dtype)
-    x, y, z = block.r_ij.reshape(3, rows * width)
-    present = ((block.neighbour_species >= 0) & (block.species >= 0)[:, None]).reshape(-1)
-    present &= x * x + y * y + z * z < cutoff * cutoff
-    # what is padding is shown a vector on the cutoff's sphere
-    r_ij = jnp.stack([jnp.where(present, a, b) for a, b in ((x, cutoff), (y, 0), (z, 0))])
-    # in memory once: what is fused is computed again in each use
-    r_ij = jax.lax.optimization_barrier(r_ij)
-    m_ij = config.edge_function(
-        jnp.broadcast_to(h_i[:, None], h_j.shape).reshape(rows * width, -1),
-        h_j.reshape(rows * width, -1),
-        r_ij.T,
-    )
+    n_rows, n_edges = len(h_i), len(block.present)
+    h_j = table[jnp.maximum(block.neighbour_species, 0).astype(jnp.int32)]  # -> [e, d]
+    h_i = jnp.broadcast_to(h_i[:, None], (n_rows, n_edges // n_rows, h_i.shape[1]))
+    m_ij = config.edge_function(h_i.reshape(h_j.shape), h_j, r_ij.T)
     if edges_last:  # undoes the model's transposition
-        sums = jnp.where(present, m_ij.T, 0).reshape(-1, rows, width).sum(axis=2).T
-    else:
-        sums = jnp.where(present[:, None], m_ij, 0).reshape(rows, width, -1).sum(axis=1)
-    energies = jnp.where(block.species >= 0, config.readout_function(h_i, sums), 0)
-    return sums, energies
+        return jnp.where(block.present, m_ij.T, 0).reshape(-1, *h_i.shape[:2]).sum(axis=2).T
+    return jnp.where(block.present[:, None], m_ij, 0).reshape(*h_i.shape[:2], -1).sum(axis=1)
+
+
+def _energies(config: LocalMLIAPData, block: _Block, h_i: Array, sums: Array) -> Array:
+    """Energies of a block's atoms, (b,)."""
+    return jnp.where(block.species >= 0, config.readout_function(h_i, sums), 0)
 
 
 @jax.tree_util.register_dataclass
