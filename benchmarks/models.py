@@ -168,10 +168,10 @@ class Variant:
         self.lmp.commands_string(f"log {self.log}\n{command}\nlog none")
         return float(re.findall(words, self.log.read_text(), re.M)[-1])
 
-    def trial(self, fix: str = "gcmc") -> float:
+    def trial(self) -> float:
         """Seconds a trial: moves, insertions and deletions of the first type."""
         half = max(1, self.trials // 2)
-        self.lmp.command(f"fix gas all {fix} 1 {half} {half} 1 77 1000 -3 0.3 full_energy")
+        self.lmp.command(f"fix gas all gcmc 1 {half} {half} 1 77 1000 -3 0.3 full_energy")
         booked = self._booked("run 1", r"^Modify\s*\|\s*\S+\s*\|\s*(\S+)")
         done = sum(self.lmp.extract_fix("gas", 0, 1, k) for k in (0, 2, 4))
         self.lmp.command("unfix gas")
