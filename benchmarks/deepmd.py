@@ -205,6 +205,7 @@ def measure(styles: dict[str, str], rounds: int, folder: Path) -> dict[str, Any]
         name: {what: 1e3 * statistics.median(values) for what, values in row.items()}
         for name, row in seconds.items()
     }
+    report["seconds"] = seconds
     report["ratios"] = {
         f"{what}, {theirs} ÷ {ours}": ms[theirs][what] / ms[ours][what]
         for what in QUESTIONS
