@@ -118,7 +118,7 @@ leaks: $(SANITIZED)/built
 	$(VENV)/bin/python benchmarks/memory.py $(SANITIZED)/NiAlH.zip
 	$(SANITIZER) $(VENV)/bin/python benchmarks/memory.py $(SANITIZED)/NiAlH.zip --leaks
 
-fuzz: $(VENV)/installed
+fuzz: $(VENV)/installed $(VENV)/deepmd/installed
 	$(VENV)/bin/python benchmarks/fuzz.py --inputs $(INPUTS)
 
 clean:

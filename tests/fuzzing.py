@@ -28,9 +28,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import jax
 import numpy as np
 import oracle_ace
+import oracle_deepmd
 import oracle_mtp
 import oracle_nep
 import test_ace
@@ -40,7 +42,7 @@ import test_sw
 from small_tables import small_table
 
 from mliap_local.model_file import files, programs
-from mliap_local.models import Converted, ace, adp, eam, mtp, nep, snap, sw
+from mliap_local.models import Converted, ace, adp, deepmd, eam, mtp, nep, snap, sw
 
 jax.config.update("jax_enable_x64", True)
 
@@ -215,6 +217,29 @@ def mutated_active_set(draw: random.Random, content: bytes) -> bytes:
     return _zipped([(name, draw.choice((_bytes, _bytes, _cut, _word))(draw, array))], 0)
 
 
+def mutated_tree(draw: random.Random, content: bytes) -> bytes:
+    """A model of DeePMD-kit: text, or in HDF5 its bytes, its text or one of its arrays."""
+    if content[:4] != b"\x89HDF":
+        return mutated_text(draw, content)
+    if draw.random() < 0.4:
+        return draw.choice((_bytes, _bytes, _cut))(draw, content)
+    whole = io.BytesIO(content)
+    with h5py.File(whole, "r+") as file:
+        if draw.random() < 0.7:
+            text = mutated_text(draw, file.attrs["json"].encode())
+            file.attrs["json"] = text.decode(errors="replace").replace("\0", " ")[:60_000]
+        else:
+            name = draw.choice(sorted(file))
+            old = file[name][()]
+            del file[name]
+            file[name] = draw.choice((old.T, old.ravel()[:1], *_ARRAYS))
+    return whole.getvalue()
+
+
+_ARRAYS: list[Any] = [h5py.SoftLink("/x"), h5py.ExternalLink("/etc/passwd", "/x"), "\x1b[2J", [b"1"]]
+_ARRAYS += [np.nan, 1e308, [], [np.inf] * 5, [True], np.ones((1, 1, 1)), np.ones((4, 4), "c16")]
+
+
 def mutated_programs(draw: random.Random, content: bytes) -> bytes:
     """A program of which bytes are changed, in a zip that is sound."""
     members = _members(content)
@@ -321,6 +346,21 @@ def _mtp_seeds(folder):
         oracle_mtp.write_random(folder / str(k) / "made.mtp", oracle_mtp.Header(level, elements))
 
 
+def _deepmd_seeds(folder):
+    small, atten = {"neuron": [2, 4]}, {**oracle_deepmd.ATTENTION, "axis_neuron": 2}
+    scripts = {
+        "made.dp": oracle_deepmd.script([{**small, "axis_neuron": 2}], neuron=[3]),
+        "made.yaml": oracle_deepmd.script([{**small, **atten}, {**small, "type": "se_e2_r"}], neuron=[3]),
+    }
+    oracle_deepmd.run(folder, {name: {"script": text} for name, text in scripts.items()}, {})
+    for file in list(folder.iterdir()):
+        if file.name in scripts:
+            (folder / file.suffix[1:]).mkdir()
+            file.rename(folder / file.suffix[1:] / file.name)
+        else:
+            file.unlink()
+
+
 def _one_file(name, text):
     def seeds(folder):
         (folder / "one").mkdir()
@@ -368,6 +408,7 @@ _table = _converting(eam, file=lambda names: names, format=lambda names: None)
 _nep = _converting(nep, file=_only, elements=lambda names: None)
 _sw = _converting(sw, file=_only, elements=lambda names: ["Si", "C"])
 _ace = _converting(ace, file=_only, active_set=lambda names: None)
+_deepmd = _converting(deepmd, file=_only, elements=lambda names: None, tabulate=lambda names: None)
 _graded = _converting(ace, file=lambda names: names[1], active_set=_only)
 
 
@@ -423,6 +464,7 @@ FORMATS = {
     "mtp": Format(_mtp_seeds, _mtp, mutated_text),
     "ace": Format(_one_file("made.ace", test_ace.HEADER), _ace, mutated_text),
     "yace": Format(_one_file("made.yace", test_ace.TREE), _ace, mutated_text),
+    "deepmd": Format(_deepmd_seeds, _deepmd, mutated_tree),
     "active set": Format(_active_set_seeds, _graded, mutated_active_set),
     "model": Format(_zip_seeds, _model, mutated_zip),
     "programs": Format(_zip_seeds, _model, mutated_programs),

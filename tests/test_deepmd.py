@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -427,6 +428,11 @@ def test_links_into_other_files_are_not_followed(folder, tmp_path):
         read_deepmd(path)
 
 
+def first_number(yaml: str, text: str) -> str:
+    """Of the first array."""
+    return re.sub(r"(- - - )[-.\d]+", rf"\g<1>{text}", yaml, count=1)
+
+
 def test_a_file_that_is_no_model_is_refused(folder, tmp_path):
     whole = (folder / "se_e2_a.dp").read_bytes()
     yaml = (folder / "se_e2_a.yaml").read_text()
@@ -434,6 +440,7 @@ def test_a_file_that_is_no_model_is_refused(folder, tmp_path):
         ("a.dp", whole[: len(whole) // 2], "a.dp: cannot be read: .*truncated"),
         ("a.dp", b"", "a.dp: cannot be read"),
         ("a.dp", b"no HDF5" * 100, "a.dp: cannot be read"),
+        ("a.dp", whole.replace(b"SNOD", b"SNOW"), "a.dp: expected HDF5, found .*bad symbol table"),
         ("a.yaml", "model: [1", r"a.yaml:\d+: expected YAML"),
         ("a.yaml", "[" * 100_000, "expected YAML"),
         ("a.yaml", "7", "a.yaml: expected a mapping, found 7"),
@@ -444,6 +451,9 @@ def test_a_file_that_is_no_model_is_refused(folder, tmp_path):
             "expected YAML",
         ),
         ("a.yaml", yaml.replace("value:", "value: &x [*x, 1]\n#", 1), "expected"),
+        ("a.yaml", first_number(yaml, 9000 * "x"), "out_bias: .*, found values of type str"),
+        ("a.yaml", first_number(yaml, "[2, 3]"), "out_bias: .*, found values of type list"),
+        ("a.yaml", first_number(yaml, "1" + 400 * "0"), "out_bias: .*, found int too large"),
         ("a.pb", b"", r"`dp convert-backend a.pb a.dp` makes one"),
         (
             "a.pth",

@@ -171,17 +171,20 @@ def _dp_tree(path) -> Item:
     import h5py
 
     arrays: dict[str, Any] = {}
-    with h5py.File(path, "r") as file:
-        room = _MOST_VALUES
-        for name in map(str, file):
-            # a link may lead into any other file
-            if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-                continue
-            dataset = file[name]
-            if isinstance(dataset, h5py.Dataset):
-                arrays["/" + name] = found = _dataset(dataset, room)
-                room -= found.size if isinstance(found, np.ndarray) else 0
-        text = file.attrs.get("json")
+    try:
+        with h5py.File(path, "r") as file:
+            room = _MOST_VALUES
+            for name in map(str, file):
+                # a link may lead into any other file
+                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                    continue
+                dataset = file[name]
+                if isinstance(dataset, h5py.Dataset):
+                    arrays["/" + name] = found = _dataset(dataset, room)
+                    room -= found.size if isinstance(found, np.ndarray) else 0
+            text = file.attrs.get("json")
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:  # so h5py reports bad bytes
+        raise PotentialFileError(f"{path}: expected HDF5, found {printable(error, 120)}") from error
     if not isinstance(text, str):
         raise PotentialFileError(f"{path}: expected HDF5 with an attribute json, found none")
     try:
@@ -235,9 +238,13 @@ def _yaml_tree(path) -> Item:
     def array_of(value) -> np.ndarray:
         if not isinstance(value, dict) or not isinstance(value.get("value"), list | int | float):
             raise ValueError("no value of one")
-        array = np.array(value["value"])  # ragged lists are a ValueError
-        if array.size and array.dtype.kind not in "fiu":
-            raise ValueError(f"values of type {array.dtype}")
-        return array.astype(float)
+        array = np.array(value["value"], object)  # else a long text among numbers takes all memory
+        others = {type(one).__name__ for one in array.flat} - {"int", "float"}
+        if others:  # lists: some are longer than others
+            raise ValueError(f"values of type {min(others)}")
+        try:
+            return array.astype(float)
+        except OverflowError as error:
+            raise ValueError(str(error)) from error
 
     return Item(path, tree, "", array_of)
