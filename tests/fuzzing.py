@@ -236,8 +236,17 @@ def mutated_tree(draw: random.Random, content: bytes) -> bytes:
     return whole.getvalue()
 
 
-_ARRAYS: list[Any] = [h5py.SoftLink("/x"), h5py.ExternalLink("/etc/passwd", "/x"), "\x1b[2J", [b"1"]]
-_ARRAYS += [np.nan, 1e308, [], [np.inf] * 5, [True], np.ones((1, 1, 1)), np.ones((4, 4), "c16")]
+_ARRAYS: list[Any] = [h5py.SoftLink("/x"), h5py.ExternalLink("/etc/passwd", "/x"), "\x1b[2J"]
+_ARRAYS += [
+    [b"1"],
+    np.nan,
+    1e308,
+    [],
+    [np.inf] * 5,
+    [True],
+    np.ones((1, 1, 1)),
+    np.ones((4, 4), "c16"),
+]
 
 
 def mutated_programs(draw: random.Random, content: bytes) -> bytes:
@@ -349,10 +358,11 @@ def _mtp_seeds(folder):
 def _deepmd_seeds(folder):
     small, atten = {"neuron": [2, 4]}, {**oracle_deepmd.ATTENTION, "axis_neuron": 2}
     scripts = {
-        "made.dp": oracle_deepmd.script([{**small, "axis_neuron": 2}], neuron=[3]),
-        "made.yaml": oracle_deepmd.script([{**small, **atten}, {**small, "type": "se_e2_r"}], neuron=[3]),
+        "made.dp": [{**small, "axis_neuron": 2}],
+        "made.yaml": [{**small, **atten}, {**small, "type": "se_e2_r"}],
     }
-    oracle_deepmd.run(folder, {name: {"script": text} for name, text in scripts.items()}, {})
+    made = {k: {"script": oracle_deepmd.script(s, neuron=[3])} for k, s in scripts.items()}
+    oracle_deepmd.run(folder, made)
     for file in list(folder.iterdir()):
         if file.name in scripts:
             (folder / file.suffix[1:]).mkdir()
