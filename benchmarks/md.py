@@ -360,11 +360,15 @@ def main() -> None:
     arguments = options.parse_args()
     what = arguments.what or ["native", "plain", "cores"]
     tables: dict[str, list[dict]] = {"native": [], "steps": [], "cores": []}
+    path = RESULTS / "md.json"
+    results = json.loads(path.read_text()) if path.exists() else {}  # what is not measured now
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         models = {p: neural.write(folder / f"{p}.zip", p) for p in ("64bit", "32bit")}
         if "native" in what:
-            tables["native"] = native(arguments.rounds, arguments.cores, arguments.sizes, folder)
+            rows = native(arguments.rounds, arguments.cores, arguments.sizes, folder)
+            of_sizes = {row["atoms"]: row for row in [*results.get("native", []), *rows]}
+            tables["native"] = [of_sizes[atoms] for atoms in sorted(of_sizes)]
             import pictures  # here: what measures memory imports this file
 
             pictures.steps(tables["native"], RESULTS / "md.png")
@@ -378,8 +382,6 @@ def main() -> None:
                 tables["cores"].append(row)
                 show(row, head=len(tables["cores"]) == 1)
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "md.json"
-    results = json.loads(path.read_text()) if path.exists() else {}  # what was not measured now
     results |= {name: table for name, table in tables.items() if table}
     path.write_text(json.dumps(results, indent=1))
 
