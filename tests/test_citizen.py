@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import nickel, potentials
+from conftest import nickel, potentials, run_on_ranks
 
 PROGRAMS = Path(sys.executable).parent
 PRESSURE = "pe pxx pyy pzz pxy pxz pyz"
@@ -951,7 +951,7 @@ def on_ranks(model, tmp_path_factory) -> Callable[[int], Path]:
                 text = "clear\n" + row.lines + tail(row, out, who == "native")
                 lines.append(lab.fill(text, who == "native"))
         (folder / "in").write_text("".join(lines))
-        launch(folder, f"mpiexec -n {number} lmp -in in -log log")
+        run_on_ranks(folder, number, "log")
         return folder
 
     return run

@@ -6,8 +6,6 @@ that number over LIMIT. What a walk did is judged by numpy, from positions that 
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from ase import Atoms
+from conftest import run_on_ranks
 from test_stage import rows
 
 jax.config.update("jax_enable_x64", True)
@@ -228,10 +227,7 @@ def test_on_two_ranks(graded, tmp_path):
         "run 3\nwrite_data data.end nocoeff",
     ]
     (tmp_path / "in").write_text("\n".join(lines))
-    folder = Path(sys.executable).parent
-    command = [folder / "mpiexec", "-n", "2", folder / "lmp", "-in", "in", "-log", "log"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    run_on_ranks(tmp_path, 2, "log")
     log = (tmp_path / "log").read_text()
     assert "trials refused for their grade" in log
     data = (tmp_path / "data.end").read_text().split("Atoms")[1].split("Velocities")[0]

@@ -7,13 +7,9 @@ incremental, that both verdicts occurred, and how large the differences were.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-from conftest import DIMER, nickel, potentials
+from conftest import DIMER, nickel, potentials, run_on_ranks
 
 COUNTERS = ("full", "incremental", "forces", "drift", "compilations", "overlaps")
 HOT = 5000  # Kelvin: the energies of the random model are of that order
@@ -635,11 +631,8 @@ def test_ranks(model, tmp_path, ranks):
         )
     )
     (tmp_path / "in").write_text(text)
-    folder = Path(sys.executable).parent
-    command = [folder / "mpiexec", "-n", str(ranks), folder / "lmp", "-in", "in", "-log", "none"]
-    out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
-    assert out.returncode == 0, out.stdout[-2000:] + out.stderr[-2000:]
-    said = [k.split()[1:] for k in out.stdout.splitlines() if k.startswith(("counted", "verdicts"))]
+    lines = run_on_ranks(tmp_path, ranks).splitlines()
+    said = [line.split()[1:] for line in lines if line.startswith(("counted", "verdicts"))]
     full, incremental, drift, successes, attempts = map(float, said[0] + said[1])
     assert incremental > 200 and full - incremental < 0.2 * incremental and drift < 1e-9
     assert 0 < successes < attempts

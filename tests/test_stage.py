@@ -7,13 +7,11 @@ judges: every count and every energy, step by step.
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import nickel, potentials
+from conftest import nickel, potentials, run_on_ranks
 
 JEA = potentials() / "NiAlH_jea.eam.alloy"
 GROUPS = "group gas type 2\ngroup host type 1\n"
@@ -238,10 +236,7 @@ def test_walks_on_ranks(model, tmp_path, ranks):
                 f"run {steps}\nlog none\n"
             )
     (tmp_path / "in").write_text("".join(lines))
-    folder = Path(sys.executable).parent
-    command = [folder / "mpiexec", "-n", str(ranks), folder / "lmp", "-in", "in", "-log", "none"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    run_on_ranks(tmp_path, ranks)
     for name in RANKS:
         walks = {kind: rows(logs[name, kind].read_text()) for kind in ("stock", "beside", "with")}
         if name == "widom":
