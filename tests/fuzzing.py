@@ -236,16 +236,9 @@ def mutated_tree(draw: random.Random, content: bytes) -> bytes:
     return whole.getvalue()
 
 
-_ARRAYS: list[Any] = [h5py.SoftLink("/x"), h5py.ExternalLink("/etc/passwd", "/x"), "\x1b[2J"]
-_ARRAYS += [
-    [b"1"],
-    np.nan,
-    1e308,
-    [],
-    [np.inf] * 5,
-    [True],
-    np.ones((1, 1, 1)),
-    np.ones((4, 4), "c16"),
+_ARRAYS: list[Any] = [
+    *(h5py.SoftLink("/x"), h5py.ExternalLink("/etc/passwd", "/x"), "\x1b[2J", [b"1"]),
+    *(np.nan, 1e308, [], [np.inf] * 5, [True], np.ones((1, 1, 1)), np.ones((4, 4), "c16")),
 ]
 
 

@@ -114,9 +114,9 @@ class NeighbourRows:
             return _Block(of_block, edges_at(k, *edges)[0], *shown)
 
         shapes, axes = jax.eval_shape(lambda: function(block_at(0))), (0, 0, 1)
-        n_blocks = capacity // self.block
+        most = capacity // self.block
         results = tuple(
-            jnp.zeros([n * n_blocks if k == axis else n for k, n in enumerate(s.shape)], s.dtype)
+            jnp.zeros([n * most if k == axis else n for k, n in enumerate(s.shape)], s.dtype)
             for s, axis in zip(shapes, axes, strict=False)
         )
 
