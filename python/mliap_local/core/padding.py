@@ -57,6 +57,19 @@ def share_rows(n_rows: int, width: int, block: int, threads: int, platform: str 
     return block * max(1, math.ceil(n_rows / (rounds * threads) / block))
 
 
+READ_ROWS = 32
+"""Rows of a change that are read out together; every capacity of a change is a multiple."""
+
+READ_WIDTH = 256
+
+
+def read_rows(message_width: int) -> int:
+    """Rows of a change that are read out together, 0: all."""
+    import os
+    if os.environ.get("RR"): return int(os.environ["RR"])
+    return READ_ROWS if message_width >= READ_WIDTH else 0
+
+
 def row_capacity(n_rows: int, block: int, current: int = 0) -> int:
     """Rows that are laid out together, a power of two; only the blocks in use are evaluated."""
     return max(grown(n_rows, current), block)

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mliap_local.core import padding
 from mliap_local.core.table import AnyArray
-from mliap_local.local import AtomTerms, LocalMLIAPData, RowChange
+from mliap_local.local import AtomTerms, LocalMLIAPData, RowBlocks, RowChange
 
 
 class _Block(NamedTuple):
@@ -216,6 +217,7 @@ class ChangedRows:
         rows = packed[self.COUNTS : self.COUNTS + 2 * max_rows].reshape(max_rows, 2)
         edges = jax.lax.dynamic_slice_in_dim(packed, self.COUNTS + 2 * n_rows, 5 * max_edges)
         edges = edges.reshape(max_edges, 5)
+        width = config.cache.msg_sum.shape[1]
         place, edge = jnp.arange(max_rows), jnp.arange(max_edges)
         used, real = place < n_rows, edge < n_edges + n_deleted
         row, species = rows.astype(jnp.int32).T
@@ -231,4 +233,10 @@ class ChangedRows:
             senders=table[jnp.maximum(senders, 0)],
             r_ij=edges[:, 2:].astype(config.cache.msg_sum.dtype),
             weights=jnp.where(edge < n_edges, 1, jnp.where(real, -1, 0)),
+            blocks=_row_blocks(jnp.where(used, species, len(self.numbers)), n_rows, width),
         )
+
+
+def _row_blocks(species: Array, n_used: Array, width: int) -> RowBlocks | None:
+    block = padding.read_rows(width)
+    return RowBlocks(jnp.argsort(species), n_used, block) if block else None

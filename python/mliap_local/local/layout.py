@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -54,6 +55,38 @@ class RowChange(NamedTuple):
     r_ij: Array
     weights: Array  # +1 new edge, -1 deleted edge, 0 padding
     previous_system: Array | None = None  # system that had the row's energy; None: `system`
+    blocks: RowBlocks | None = None  # how energies are read out; None: of all rows at once
+
+
+class RowBlocks(NamedTuple):
+    """Rows in use, in the order in which they are read out, so many at a time.
+
+    Where a readout costs more than all else, padding would cost as much as rows in use, and those of
+    one element, which may share a network, are read out together.
+    """
+
+    order: Array  # (n_rows,), a permutation, rows in use first; whole blocks
+    n_used: Array  # scalar
+    block: int
+
+
+def row_energies(config: LocalMLIAPData, change: RowChange, sums: Array) -> Array:
+    """Energies of the rows of a change, shape (n_rows,); of those not in use, anything finite or not.
+
+    Args:
+        sums: message sums, shape (n_rows, m).
+    """
+    if change.blocks is None:
+        return config.readout_function(change.embeddings, sums)
+    order, n_used, block = change.blocks
+
+    def read(k: Array, found: Array) -> Array:
+        rows = jax.lax.dynamic_slice_in_dim(order, k * block, block)
+        return found.at[rows].set(config.readout_function(change.embeddings[rows], sums[rows]))
+
+    shape = jax.eval_shape(config.readout_function, change.embeddings, sums)
+    nothing = jnp.zeros(shape.shape, shape.dtype)
+    return jax.lax.fori_loop(0, (n_used + block - 1) // block, read, nothing)
 
 
 def messages(

@@ -182,6 +182,24 @@ def _networks(networks, which, x):
     return x
 
 
+def _networks_met(networks, which, x):
+    """The same, one network after the other; those of which there is none are not evaluated."""
+    value = None
+    for k, layers in enumerate(networks):
+        mine = which == k
+
+        def evaluated(x, layers=layers):
+            return _networks([layers], jnp.zeros_like(which), x)
+
+        def nothing(x, evaluated=evaluated):
+            shape = jax.eval_shape(evaluated, x)
+            return jnp.zeros(shape.shape, shape.dtype)
+
+        y = jax.lax.cond(jnp.any(mine), evaluated, nothing, x)
+        value = y if value is None else jnp.where(mine, y, value)
+    return value
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _spline(table, which, x):
     """The functions of networks of these numbers, `[e] -> [e, r]`; constant beyond the table."""
@@ -252,7 +270,7 @@ def _readout(p, counted):
         i = place_of(h)
         place = jnp.maximum(i, 0)
         which = jnp.asarray(p.fitting, jnp.int32)[place]
-        energy = _networks(p.fittings, which, descriptors(place, messages).T)[0]
+        energy = _networks_met(p.fittings, which, descriptors(place, messages).T)[0]
         energy = energy + jnp.asarray(p.energies, h.dtype)[place]
         return jnp.where((i >= 0) & ~jnp.asarray(p.silent)[place], energy, 0)  # -> [n]
 
