@@ -217,10 +217,11 @@ class ChangedRows:
         rows = packed[self.COUNTS : self.COUNTS + 2 * max_rows].reshape(max_rows, 2)
         edges = jax.lax.dynamic_slice_in_dim(packed, self.COUNTS + 2 * n_rows, 5 * max_edges)
         edges = edges.reshape(max_edges, 5)
-        width = config.cache.msg_sum.shape[1]
         place, edge = jnp.arange(max_rows), jnp.arange(max_edges)
         used, real = place < n_rows, edge < n_edges + n_deleted
         row, species = rows.astype(jnp.int32).T
+        block = padding.read_rows(config.cache.msg_sum.shape[1])
+        kinds = jnp.where(used, species, len(self.numbers))
         receivers, senders = edges[:, :2].astype(jnp.int32).T
         table = config.init_function(jnp.array(self.numbers))
         return RowChange(
@@ -233,10 +234,5 @@ class ChangedRows:
             senders=table[jnp.maximum(senders, 0)],
             r_ij=edges[:, 2:].astype(config.cache.msg_sum.dtype),
             weights=jnp.where(edge < n_edges, 1, jnp.where(real, -1, 0)),
-            blocks=_row_blocks(jnp.where(used, species, len(self.numbers)), n_rows, width),
+            blocks=RowBlocks(jnp.argsort(kinds), n_rows, block) if block else None,
         )
-
-
-def _row_blocks(species: Array, n_used: Array, width: int) -> RowBlocks | None:
-    block = padding.read_rows(width)
-    return RowBlocks(jnp.argsort(species), n_used, block) if block else None

@@ -183,21 +183,21 @@ def _networks(networks, which, x):
 
 
 def _networks_met(networks, which, x):
-    """The same, one network after the other; those of which there is none are not evaluated."""
-    value = None
+    """The same, network after network; those that no column asks for are not evaluated."""
+    if len(networks) == 1:
+        return _networks(networks, which, x)
+    values = jnp.zeros((), x.dtype)
     for k, layers in enumerate(networks):
         mine = which == k
 
         def evaluated(x, layers=layers):
-            return _networks([layers], jnp.zeros_like(which), x)
+            return _networks([layers], which, x)
 
-        def nothing(x, evaluated=evaluated):
-            shape = jax.eval_shape(evaluated, x)
-            return jnp.zeros(shape.shape, shape.dtype)
-
-        y = jax.lax.cond(jnp.any(mine), evaluated, nothing, x)
-        value = y if value is None else jnp.where(mine, y, value)
-    return value
+        shape = jax.eval_shape(evaluated, x)
+        nothing = functools.partial(jnp.zeros, shape.shape, shape.dtype)
+        y = jax.lax.cond(jnp.any(mine), evaluated, lambda x, nothing=nothing: nothing(), x)
+        values = jnp.where(mine, y, values)
+    return values
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
