@@ -182,24 +182,6 @@ def _networks(networks, which, x):
     return x
 
 
-def _networks_met(networks, which, x):
-    """The same, network after network; those that no column asks for are not evaluated."""
-    if len(networks) == 1:
-        return _networks(networks, which, x)
-    values = jnp.zeros((), x.dtype)
-    for k, layers in enumerate(networks):
-        mine = which == k
-
-        def evaluated(x, layers=layers):
-            return _networks([layers], which, x)
-
-        shape = jax.eval_shape(evaluated, x)
-        nothing = functools.partial(jnp.zeros, shape.shape, shape.dtype)
-        y = jax.lax.cond(jnp.any(mine), evaluated, lambda x, nothing=nothing: nothing(), x)
-        values = jnp.where(mine, y, values)
-    return values
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _spline(table, which, x):
     """The functions of networks of these numbers, `[e] -> [e, r]`; constant beyond the table."""
@@ -270,7 +252,7 @@ def _readout(p, counted):
         i = place_of(h)
         place = jnp.maximum(i, 0)
         which = jnp.asarray(p.fitting, jnp.int32)[place]
-        energy = _networks_met(p.fittings, which, descriptors(place, messages).T)[0]
+        energy = _networks(p.fittings, which, descriptors(place, messages).T)[0]
         energy = energy + jnp.asarray(p.energies, h.dtype)[place]
         return jnp.where((i >= 0) & ~jnp.asarray(p.silent)[place], energy, 0)  # -> [n]
 
