@@ -8,10 +8,12 @@ import numpy as np
 import pair_states as ps
 import pytest
 
+from mliap_local.core import padding
 from mliap_local.core.edges import Edges, PointCloud
 from mliap_local.core.lens import IDENTITY_LENS
 from mliap_local.core.patch import ComposedPatch, IdPatch, accept_all, accepted_rows
 from mliap_local.core.table import Index, Table, WithIndices
+from mliap_local.lammps.rows import ChangedRows
 from mliap_local.local import (
     LocalMLIAPCache,
     LocalMLIAPData,
@@ -369,3 +371,46 @@ def test_without_double_precision_there_is_an_error():
             local_mliap_energy_full(inp)
     finally:
         jax.config.update("jax_enable_x64", True)
+
+
+@pytest.mark.parametrize("n_rows, empty", [(1, 0), (16, 2), (37, 3), (64, 0)])
+def test_wide_messages_are_read_out_in_blocks(n_rows, empty):
+    """Rows of several elements, some left by their atoms, with padding that nobody may read."""
+    random, m, numbers = np.random.default_rng(n_rows), padding.WIDE, (28, 1, 8)
+    weights = random.normal(size=(3, m))
+    read = []
+
+    def readout(h, sums):
+        read.append(sums.shape[0])
+        return jnp.sum(jnp.asarray(weights)[h[:, 0].astype(int)] * sums**2, axis=1) / h[:, 1]
+
+    config = LocalMLIAPData(
+        cutoff=Table(np.full(1, 5.0)),
+        init_function=lambda z: jnp.stack([jnp.arange(3.0), jnp.asarray(z, float)], axis=1),
+        edge_function=lambda h_i, h_j, r_ij: jnp.sum(r_ij, axis=1)[:, None] * jnp.ones(m),
+        readout_function=readout,
+        cache=LocalMLIAPCache(None, *(random.normal(size=s) for s in ((80, m), (80,), (1,)))),
+    )
+    rows, species = random.permutation(80)[:n_rows], random.integers(0, 3, n_rows)
+    species[:empty] = -1
+    receivers, r_ij = random.integers(0, n_rows, 20), random.normal(size=(20, 3))
+    edges = np.column_stack([receivers, random.integers(0, 3, 20), r_ij])
+    atoms = np.column_stack([rows, species])
+    packed = np.concatenate([[n_rows, empty, 20, 0], atoms.ravel(), edges.ravel(), np.zeros(999)])
+    shown = ChangedRows(numbers, packed, (64, 96))
+    answer = jax.jit(local_mliap_energy_update)(
+        LocalMLIAPInput(None, None, shown, None, config, IDENTITY_LENS)
+    )
+
+    assert config.cache.energies is not None and config.cache.totals is not None
+    sums = np.array(config.cache.msg_sum)[rows]
+    sums[:empty] = 0
+    np.add.at(sums, receivers, np.sum(r_ij, axis=1)[:, None] * np.ones(m))
+    expected = np.sum(weights[species] * sums**2, axis=1) / np.array(numbers)[species]
+    expected[:empty] = 0
+    total = config.cache.totals[0] + np.sum(expected - np.asarray(config.cache.energies)[rows])
+    found = np.asarray(answer.patch.cache.energies)
+    np.testing.assert_allclose(found[:n_rows], expected, rtol=1e-12)
+    assert not np.any(found[n_rows:])
+    assert float(answer.data.data[0]) == pytest.approx(total, rel=1e-12)
+    assert padding.READ_ROWS in read  # and not only all at once

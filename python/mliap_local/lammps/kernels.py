@@ -34,7 +34,7 @@ from mliap_local.local import (
 from mliap_local.model_file import ModelFileError, read_model
 from mliap_local.model_file.errors import failure_text, file_error, printable
 from mliap_local.model_file.vetting import cache_folder
-from mliap_local.models import atomic_numbers
+from mliap_local.models import ModelFunctions, atomic_numbers
 
 ROUNDING = {"32bit": 2e-6, "64bit": 1e-9}
 """Part of an atom's energy that rounding may change, ten times what was seen; errors of many atoms
@@ -92,18 +92,20 @@ class Kernels:
         self.numbers = tuple(int(number) for number in atomic_numbers(elements))
         with jax.default_device(self.device):  # the model may not know the default one
             try:
-                self.isolated_energies, readout, self._message_width = _reference(
-                    model.functions, np.array(self.numbers), relative
+                self.isolated_energies, self._message_width = _isolated(
+                    model.functions, np.array(self.numbers)
                 )
             except Exception as error:  # JAX and XLA raise what they like
                 expected = "energies of isolated atoms"
                 raise file_error(model_file, None, expected, failure_text(error)) from error
-        self.grade_function = model.grade
+        functions, self.grade_function = model.functions, model.grade
+        if relative:
+            functions, self.grade_function = _relative(functions, model.grade, self._message_width)
         self._model = LocalMLIAPData(
             cutoff=Table(np.full((1,), self.cutoff)),
-            init_function=model.functions.node_init,
-            edge_function=model.functions.edge,
-            readout_function=readout,
+            init_function=functions.node_init,
+            edge_function=functions.edge,
+            readout_function=functions.readout,
             cache=LocalMLIAPCache(None, jnp.zeros((0, 0))),
         )
         self.shapes: set[Any] = set()  # compiled for so far
@@ -293,22 +295,34 @@ def _forgotten(cache: LocalMLIAPCache) -> LocalMLIAPCache:
     )
 
 
-def _reference(functions: Any, numbers: np.ndarray, relative: bool) -> tuple[list[float], Any, int]:
-    """Energies of isolated atoms, the readout, relative to them if asked, and a message's width."""
+def _isolated(functions: ModelFunctions, numbers: np.ndarray) -> tuple[list[float], int]:
+    """Energies of isolated atoms, and a message's width."""
     embeddings = functions.node_init(numbers)
     vector = np.ones((len(numbers), 3), embeddings.dtype)
     width = jax.eval_shape(functions.edge, embeddings, embeddings, vector).shape[1]
     nothing = jnp.zeros((len(numbers), width), embeddings.dtype)
-    isolated = [float(e) for e in np.asarray(functions.readout(embeddings, nothing))]
-    if not relative:
-        return isolated, functions.readout, width
+    return [float(e) for e in np.asarray(functions.readout(embeddings, nothing))], width
+
+
+def _relative(functions: ModelFunctions, grade: Any, width: int) -> tuple[ModelFunctions, Any]:
+    """Functions, and that of grades, with energies relative to isolated atoms. Theirs are the last
+    column of embeddings: a second readout of each atom would cost as much as the first."""
+
+    def node_init(numbers: jax.Array) -> jax.Array:
+        h = functions.node_init(numbers)
+        isolated = functions.readout(h, jnp.zeros((h.shape[0], width), h.dtype))
+        return jnp.concatenate([h, isolated[:, None]], axis=1)
+
+    def edge(h_i: jax.Array, h_j: jax.Array, r_ij: jax.Array) -> jax.Array:
+        return functions.edge(h_i[:, :-1], h_j[:, :-1], r_ij)
 
     def readout(h: jax.Array, message_sums: jax.Array) -> jax.Array:
-        return functions.readout(h, message_sums) - functions.readout(
-            h, jnp.zeros_like(message_sums)
-        )
+        return functions.readout(h[:, :-1], message_sums) - h[:, -1]
 
-    return isolated, readout, width
+    def graded(h: jax.Array, message_sums: jax.Array) -> jax.Array:
+        return grade(h[:, :-1], message_sums)
+
+    return ModelFunctions(node_init, edge, readout), grade and graded
 
 
 def _device(name: str, node_rank: int) -> Any:

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from mliap_local.core import padding
 from mliap_local.core.table import AnyArray
-from mliap_local.local import AtomTerms, LocalMLIAPData, RowChange
+from mliap_local.local import AtomTerms, LocalMLIAPData, RowBlocks, RowChange
 
 
 class _Block(NamedTuple):
@@ -219,6 +220,8 @@ class ChangedRows:
         place, edge = jnp.arange(max_rows), jnp.arange(max_edges)
         used, real = place < n_rows, edge < n_edges + n_deleted
         row, species = rows.astype(jnp.int32).T
+        block = padding.read_rows(config.cache.msg_sum.shape[1])
+        kinds = jnp.where(used, species, len(self.numbers))
         receivers, senders = edges[:, :2].astype(jnp.int32).T
         table = config.init_function(jnp.array(self.numbers))
         return RowChange(
@@ -231,4 +234,5 @@ class ChangedRows:
             senders=table[jnp.maximum(senders, 0)],
             r_ij=edges[:, 2:].astype(config.cache.msg_sum.dtype),
             weights=jnp.where(edge < n_edges, 1, jnp.where(real, -1, 0)),
+            blocks=RowBlocks(jnp.argsort(kinds), n_rows, block) if block else None,
         )

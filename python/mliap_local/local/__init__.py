@@ -29,7 +29,7 @@ from mliap_local.local.energy import (
     local_mliap_energy_full,
     local_mliap_energy_update,
 )
-from mliap_local.local.layout import AtomTerms, EdgeLayout, RowChange, messages
+from mliap_local.local.layout import AtomTerms, EdgeLayout, RowBlocks, RowChange, messages
 from mliap_local.local.potential import (
     IsLocalMLIAPState,
     IsRadiusGraphProbe,
@@ -59,6 +59,7 @@ __all__ = [
     "Potential",
     "PotentialOut",
     "ReadoutFunction",
+    "RowBlocks",
     "RowChange",
     "Sum",
     "Summand",

@@ -26,7 +26,7 @@ from mliap_local.local.data import (
     LocalMLIAPPatch,
     total_dtype,
 )
-from mliap_local.local.layout import AtomTerms, messages
+from mliap_local.local.layout import AtomTerms, messages, row_energies
 from mliap_local.local.pairs import pair_change, pair_terms
 
 
@@ -103,7 +103,7 @@ def local_mliap_energy_update(
     m_ij = m_ij * change.weights[:, None].astype(m_ij.dtype)
     old_sums = cache.msg_sum.at[change.rows].get(mode="fill", fill_value=0)
     sums = jnp.where(change.fresh[:, None], 0, old_sums).at[change.receivers].add(m_ij)
-    energies = config.readout_function(change.embeddings, sums)
+    energies = row_energies(config, change, sums)
     energies = jnp.where(change.occupied, energies, 0)
     sums = jnp.where(change.occupied[:, None], sums, 0)
     old_energies = cache.energies.at[change.rows].get(mode="fill", fill_value=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -54,6 +55,44 @@ class RowChange(NamedTuple):
     r_ij: Array
     weights: Array  # +1 new edge, -1 deleted edge, 0 padding
     previous_system: Array | None = None  # system that had the row's energy; None: `system`
+    blocks: RowBlocks | None = None  # how energies are read out; None: of all rows at once
+
+
+class RowBlocks(NamedTuple):
+    """Rows in use, in the order in which they are read out, so many at a time.
+
+    Where a readout is dear, padding would cost as much as rows in use. Rows of one element follow
+    each other: a block needs the networks of its own elements only.
+    """
+
+    order: Array  # (n_rows,), a permutation, rows in use first
+    n_used: Array  # scalar
+    block: int
+
+
+def row_energies(config: LocalMLIAPData, change: RowChange, sums: Array) -> Array:
+    """Energies of the rows of a change, shape (n_rows,); for padding any number, or none.
+
+    Args:
+        sums: message sums, shape (n_rows, m).
+    """
+    if change.blocks is None:
+        return config.readout_function(change.embeddings, sums)
+    order, n_used, block = change.blocks
+
+    def in_blocks(h: Array, sums: Array) -> Array:
+        def read(k: Array, energies: Array) -> Array:
+            rows = jax.lax.dynamic_slice_in_dim(order, k * block, block)
+            return energies.at[rows].set(config.readout_function(h[rows], sums[rows]))
+
+        shape = jax.eval_shape(config.readout_function, h, sums)
+        nothing = jnp.zeros(shape.shape, shape.dtype)
+        return jax.lax.fori_loop(0, (n_used + block - 1) // block, read, nothing)
+
+    # other devices are faster with all at once
+    return jax.lax.platform_dependent(
+        change.embeddings, sums, cpu=in_blocks, default=config.readout_function
+    )
 
 
 def messages(
