@@ -4,16 +4,17 @@ In a system of one element many models have messages m(-r) = S m(r), S a diagona
 half of the pairs give the messages of all: a first pass sums them for both ends, the readout gives
 its gradient g of all atoms, and a second pass takes the gradient of m . (g_i + S g_j). *full*: the
 kernel of the pair style on its shares of rows. *half*: those two passes, sums scattered and
-gradients gathered by C++ inside the compiled loop. *kept*: functions of the distance alone; the
-first pass keeps the slopes of all messages, the second only multiplies. All in turns, on one core,
-with the neighbours given; *step* is a whole one of the pair style. Writes results/halves.json.
+gradients gathered by C++ inside the compiled loop, or by XLA. In turns on one core, in processor
+time, with the neighbours given; *step*: one of the pair style. `families`: for which converted
+potentials there is such an S. Writes results/halves.json.
 
-    python benchmarks/halves.py [eam neural ...] [--cells 8 16] [--rounds 7] [--data FOLDER]
+    python benchmarks/halves.py [eam neural ... families] [--cells 8 16] [--data FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -28,6 +29,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "halves.json"
+sys.path.append(str(HERE.parent / "tests"))
 MODELS = {  # what converts it, element, lattice constant of fcc
     "eam": ("eam NiAlH_jea.eam.alloy", "Ni", 3.52),
     "neural": ("conftest", "Ni", 3.52),
@@ -138,13 +140,20 @@ def compile_both_ends(folder: Path) -> None:
 
     source, library = folder / "both_ends.cpp", folder / "both_ends.so"
     source.write_text(BOTH_ENDS)
-    command = ["c++", "-w", "-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", f"-I{jax.ffi.include_dir()}"]
+    command = [
+        "c++",
+        "-w",
+        "-O3",
+        "-march=native",
+        "-std=c++17",
+        "-shared",
+        "-fPIC",
+        f"-I{jax.ffi.include_dir()}",
+    ]
     subprocess.check_call([*command, source, "-o", library])
     loaded = ctypes.CDLL(str(library))
     for name in ("Add", "Take"):
-        jax.ffi.register_ffi_target(
-            name, jax.ffi.pycapsule(getattr(loaded, name)), platform="cpu"
-        )
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(getattr(loaded, name)), platform="cpu")
 
 
 def make(name: str, folder: Path, data: Path) -> Path:
@@ -234,8 +243,8 @@ def summed(n: int, i: Any, j: Any, gradient: Any) -> Any:
     return np.array([np.bincount(i, g, n) - np.bincount(j, g, n) for g in gradient])
 
 
-def half(kernels: Any, system: tuple[Any, ...], sign: Any, slopes: Any = None, cpp=True) -> Any:
-    """The same with half of the pairs. `slopes`: (values, slopes), [m, e] each, of r_ij [3, e]."""
+def half(kernels: Any, system: tuple[Any, ...], sign: Any, cpp: bool = True) -> Any:
+    """The same with half of the pairs."""
     import jax
     import jax.numpy as jnp
 
@@ -252,7 +261,7 @@ def half(kernels: Any, system: tuple[Any, ...], sign: Any, slopes: Any = None, c
     capacity, b = block * n_blocks, block * width
     senders = np.pad(senders, [(0, capacity - n), (0, 0)], constant_values=n).ravel()
     vectors = np.pad(vectors, [(0, 0), (0, capacity - n), (0, 0)]).reshape(3, -1)
-    last = int(kernels.edges_last or slopes is not None)
+    last = int(kernels.edges_last)
     sign = jnp.asarray(sign, np.float64)
     shape = (m, b) if last else (b, m)
     words = {"width": np.int64(width), "last": np.int64(last)}
@@ -297,14 +306,10 @@ def half(kernels: Any, system: tuple[Any, ...], sign: Any, slopes: Any = None, c
             found = model.edge_function(h_e, h_e, r_ij.T)
             return found.T if last else found
 
-        def first(k: Any, state: Any) -> Any:
+        def first(k: Any, atoms: Any) -> Any:
             to, present, r_ij = part(k)
             mask = present if last else present[:, None]
-            if slopes is None:
-                return (add(state[0], jnp.where(mask, messages(r_ij), 0), to, k),)
-            values, along = slopes(h_e, r_ij)
-            kept = jax.lax.dynamic_update_slice_in_dim(state[1], along, k * b, 1)
-            return add(state[0], jnp.where(mask, values, 0), to, k), kept
+            return add(atoms, jnp.where(mask, messages(r_ij), 0), to, k)
 
         def read(k: Any, state: Any) -> Any:
             energy, g = state
@@ -319,19 +324,12 @@ def half(kernels: Any, system: tuple[Any, ...], sign: Any, slopes: Any = None, c
 
         def second(k: Any, gradient: Any) -> Any:
             to, present, r_ij = part(k)
-            both = take(g, to, k)
-            if slopes is None:
-                of_edges = jax.vjp(messages, r_ij)[1](both)[0]
-            else:
-                along = jax.lax.dynamic_slice_in_dim(kept[0], k * b, b, 1)
-                of_r = jnp.sum(along * both, axis=0)
-                of_edges = of_r / jnp.sqrt(jnp.sum(r_ij * r_ij, axis=0)) * r_ij
+            of_edges = jax.vjp(messages, r_ij)[1](take(g, to, k))[0]
             of_edges = jnp.where(present, of_edges, 0)
             return jax.lax.dynamic_update_slice_in_dim(gradient, of_edges, k * b, 1)
 
         atoms = jnp.zeros((capacity + 1, m))  # one for all places without a neighbour
-        state = (atoms,) if slopes is None else (atoms, jnp.zeros((m, capacity * width)))
-        totals, *kept = jax.lax.fori_loop(0, n_blocks, first, state)
+        totals = jax.lax.fori_loop(0, n_blocks, first, atoms)
         energy, g = jax.lax.fori_loop(0, n_blocks, read, (0.0, atoms))
         return energy, jax.lax.fori_loop(0, n_blocks, second, jnp.zeros(vectors.shape))
 
@@ -344,50 +342,72 @@ def half(kernels: Any, system: tuple[Any, ...], sign: Any, slopes: Any = None, c
     return run, lambda: summed(n, i, j, np.asarray(run()[1])[:, place])
 
 
-def signs(kernels: Any) -> Any:
-    """S of the model's messages at random vectors, or None; and whether they turn with them."""
+def signs(model: Any, cutoff: float, i: int, j: int) -> Any:
+    """S with m(h_j, h_i, -r) = S m(h_i, h_j, r) at random vectors, (m,), for two atomic numbers;
+    None: there is none. Columns that are always 0 count as even."""
     import jax.numpy as jnp
 
-    model = kernels._model
     random = np.random.default_rng(1)
-    r_ij = random.normal(size=(200, 3))
-    length = random.uniform(0.4, 1, (200, 1)) * kernels.cutoff
+    r_ij = random.normal(size=(400, 3))
+    length = random.uniform(0.3, 1, (400, 1)) * cutoff
     r_ij *= length / np.linalg.norm(r_ij, axis=1, keepdims=True)
-    h = jnp.repeat(model.init_function(jnp.array(kernels.numbers))[:1], 200, axis=0)
-    here, there, turned = (
-        np.asarray(model.edge_function(h, h, jnp.asarray(r)))
-        for r in (r_ij, -r_ij, length * np.eye(3)[0])
-    )
-    scale = np.abs(here).max(axis=0)
+    h_i, h_j = (jnp.repeat(model.node_init(jnp.array([z])), 400, axis=0) for z in (i, j))
+    here = np.asarray(model.edge(h_i, h_j, jnp.asarray(r_ij)))
+    there = np.asarray(model.edge(h_j, h_i, jnp.asarray(-r_ij)))
+    scale = np.maximum(np.abs(here).max(axis=0), np.abs(there).max(axis=0))
     even, odd = (np.abs(there - s * here).max(axis=0) <= 1e-12 * scale for s in (1, -1))
-    if not np.all(even | odd):
-        return None, False
-    return np.where(even, 1, -1), bool(np.all(np.abs(turned - here) <= 1e-9 * scale))
+    return np.where(even, 1, -1) if np.all(even | odd) else None
 
 
-def slopes_of(name: str, kernels: Any) -> Any:
-    """Values and slopes of messages, `h_e, r_ij [3, e] -> [m, e]` twice."""
-    import jax
-    import jax.numpy as jnp
+def families(data: Path) -> dict[str, Any]:
+    """For each family, of equal and of unequal elements: columns of a message and how many of them
+    are odd, or that there is no S."""
+    import oracle_ace
+    import oracle_deepmd
+    import oracle_mtp
 
-    edge = kernels._model.edge_function
-    if name == "neural, larger":  # a file has no derivatives forwards
-        import neural
+    from mliap_local.models import atomic_numbers
 
-        edge = neural.functions()[1]
-
-    def forwards(h: Any, r_ij: Any) -> Any:
-        unit = r_ij / jnp.sqrt(jnp.sum(r_ij * r_ij, axis=0))
-        values, along = jax.jvp(lambda r: edge(h, h, r.T).T, (r_ij,), (unit,))
-        return values, along
-
-    def backwards(h: Any, r_ij: Any) -> Any:
-        unit = r_ij / jnp.sqrt(jnp.sum(r_ij * r_ij, axis=0))
-        values, pull = jax.vjp(lambda r: edge(h, h, r.T).T, r_ij)
-        ones = (jnp.zeros_like(values).at[c].set(1) for c in range(len(values)))
-        return values, jnp.stack([jnp.sum(pull(one)[0] * unit, axis=0) for one in ones])
-
-    return forwards if name == "neural, larger" else backwards
+    header = oracle_mtp.Header(10, "Ni H", (1.0, 5.0, 7))
+    found = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        oracle_ace.write_yace(folder / "random.yace", "ChebExpCos", "density")
+        oracle_deepmd.run(folder, {"pairs.dp": oracle_deepmd.MODELS["pairs.dp"]})
+        mtp = oracle_mtp.write_random(folder / "random.mtp", header)
+        for family, words in {
+            "lj": "--element Ar --epsilon 1 --sigma 2.2 --cutoff 5 --units metal",
+            "eam, alloy": "NiAlH_jea.eam.alloy",
+            "eam, fs": "NiAlH_jea.eam.fs",
+            "eam, he": "PdHHe.eam.he",
+            "adp": "AlCu.adp",
+            "sw": "GaN.sw Ga N",
+            "snap": "InP_JCPA2020.snapcoeff InP_JCPA2020.snapparam In P",
+            "nep": f"{data}/nep89.txt --elements Cr Ni",
+            "mtp": f"{mtp} Ni H",
+            "ace": f"{folder}/random.yace",
+            "deepmd, type_one_side": f"{data}/deepmd_usual.dp",
+            "deepmd": f"{folder}/pairs.dp",
+        }.items():
+            module = importlib.import_module(f"mliap_local.models.{family.split(',')[0]}")
+            parser = argparse.ArgumentParser()
+            module.add_arguments(parser)
+            made = module.convert(parser.parse_args(words.split()))
+            numbers = [int(z) for z in atomic_numbers(made.elements)]
+            row = {}
+            for kind, pairs in {
+                "equal": [(i, i) for i in numbers],
+                "unequal": [(i, j) for i in numbers for j in numbers if i < j],
+            }.items():
+                each = [signs(made.functions, made.cutoff, *pair) for pair in pairs]
+                holds = bool(each) and all(s is not None for s in each)
+                row[kind] = (
+                    f"{len(each[0])}, {max(np.sum(s < 0) for s in each)} odd" if holds else "no"
+                )
+                row[kind] = row[kind] if each else "-"
+            found[family] = row
+            print(f"  {family:24}{row['equal']:20}{row['unequal']}", flush=True)
+    return found
 
 
 def stepper(file: Path, name: str, cells: int) -> Any:
@@ -398,7 +418,7 @@ def stepper(file: Path, name: str, cells: int) -> Any:
     _, element, lattice = MODELS[name]
     lmp.commands_string(SYSTEM.format(lattice=lattice, cells=cells, file=file, element=element))
 
-    def step(steps: int = 5) -> float:
+    def step(steps: int = 3) -> float:
         begin = time.process_time()
         lmp.command(f"run {steps} pre no post no")
         return (time.process_time() - begin) / steps
@@ -409,15 +429,16 @@ def stepper(file: Path, name: str, cells: int) -> Any:
 def measure(name: str, file: Path, cells: int, rounds: int) -> dict[str, Any]:
     """A line of the table."""
     from mliap_local.lammps.kernels import open_kernels
+    from mliap_local.models import ModelFunctions
 
     step = stepper(file, name, cells)
     kernels = open_kernels(str(file), [MODELS[name][1]], "metal", "cpu", False, 0)
+    model = kernels._model
     system = neighbours(MODELS[name][2], cells, kernels.cutoff)
-    sign, of_distance = signs(kernels)
+    number, functions = kernels.numbers[0], (model.init_function, model.edge_function, None)
+    sign = signs(ModelFunctions(*functions), kernels.cutoff, number, number)
     tasks = {"full": full(kernels, system), "half": half(kernels, system, sign)}
     tasks["half, XLA alone"] = half(kernels, system, sign, cpp=False)
-    if of_distance and (len(sign) <= 4 or name == "neural, larger"):
-        tasks["kept"] = half(kernels, system, sign, slopes_of(name, kernels))
     forces = {task: function() for task, (_, function) in tasks.items()}
     size = np.abs(forces["full"]).max()
     assert size > 1e-6  # eV/Angstrom
@@ -435,7 +456,7 @@ def measure(name: str, file: Path, cells: int, rounds: int) -> dict[str, Any]:
     ms = {task: 1e3 * statistics.median(times) for task, times in seconds.items()}
     rest = ms["step"] - ms["full"]
     row = {"model": name, "atoms": system[0], "edges": len(system[1]), "message": len(sign)}
-    row |= {"odd": int(np.sum(sign < 0)), "of the distance": of_distance}
+    row |= {"odd": int(np.sum(sign < 0))}
     row |= {f"{task}, ms": value for task, value in ms.items()}
     for task in tasks:
         if task != "full":
@@ -453,12 +474,17 @@ def main() -> None:
     options.add_argument("--data", type=Path, default=Path("data"), help="where DeePMD's model is")
     options.add_argument("--model", type=Path, metavar="FILE", help="made before, of one NAME")
     arguments = options.parse_args()
-    names = arguments.names or list(MODELS)
+    names = arguments.names or [*MODELS, "families"]
     if len(names) > 1:
         rest = [word for word in sys.argv[1:] if word not in names]
         for name in names:
             subprocess.check_call([sys.executable, __file__, name, *rest])
         return
+    if names == ["families"]:
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        return keep("families", families(arguments.data))
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     os.environ["NPROC"] = "1"
     with tempfile.TemporaryDirectory() as folder:
@@ -471,10 +497,15 @@ def main() -> None:
         for cells in arguments.cells:
             row = measure(names[0], file, cells, arguments.rounds)
             for key, value in row.items():
-                print(f"  {key:28}{value:.3g}" if isinstance(value, float) else f"  {key:28}{value}")
-            table = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-            table[f"{names[0]}, {row['atoms']} atoms"] = row
-            RESULTS.write_text(json.dumps(table, indent=1))
+                print(
+                    f"  {key:28}{value:.3g}" if isinstance(value, float) else f"  {key:28}{value}"
+                )
+            keep(f"{names[0]}, {row['atoms']} atoms", row)
+
+
+def keep(name: str, value: Any) -> None:
+    table = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps(table | {name: value}, indent=1))
 
 
 if __name__ == "__main__":
