@@ -287,7 +287,6 @@ def half(kernels: Any, system: tuple[Any, ...], sign: Any, cpp: bool = True) -> 
         call = jax.ffi.ffi_call("Take", jax.ShapeDtypeStruct(shape, atoms.dtype))
         return call(atoms, sign, of, jnp.int32(k * block), **words)
 
-    @jax.jit
     def evaluate(senders: Any, vectors: Any) -> Any:
         h = model.init_function(jnp.array(kernels.numbers))[:1]
         h_e = jnp.broadcast_to(h, (b, h.shape[1]))
@@ -380,7 +379,8 @@ def families(data: Path) -> dict[str, Any]:
             "eam, alloy": "NiAlH_jea.eam.alloy",
             "eam, fs": "NiAlH_jea.eam.fs",
             "eam, he": "PdHHe.eam.he",
-            "adp": "AlCu.adp",
+            "adp, AlCu": "AlCu.adp",
+            "adp, Ni": "Ni.adp",
             "sw": "GaN.sw Ga N",
             "snap": "InP_JCPA2020.snapcoeff InP_JCPA2020.snapparam In P",
             "nep": f"{data}/nep89.txt --elements Cr Ni",
