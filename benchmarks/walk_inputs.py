@@ -504,7 +504,8 @@ def sgcmc(s: State) -> Iterator[str]:
 
 
 def hmc(s: State) -> Iterator[str]:
-    if not s.respa:
+    # after a move that it refuses, on several ranks, an atom has the force of a ghost until the next
+    if not s.respa and s.ranks == 1:
         yield s.drop(*s.fixes)
         yield s.add("nve", "fix nve all nve")
         yield s.add("hmc", f"fix hmc all hmc 3 {s.integer()} 600", "f_hmc[1] f_hmc[2]")
