@@ -221,7 +221,6 @@ class ChangedRows:
         used, real = place < n_rows, edge < n_edges + n_deleted
         row, species = rows.astype(jnp.int32).T
         block = padding.read_rows(config.cache.msg_sum.shape[1])
-        kinds = jnp.where(used, species, len(self.numbers))
         receivers, senders = edges[:, :2].astype(jnp.int32).T
         table = config.init_function(jnp.array(self.numbers))
         return RowChange(
@@ -234,5 +233,5 @@ class ChangedRows:
             senders=table[jnp.maximum(senders, 0)],
             r_ij=edges[:, 2:].astype(config.cache.msg_sum.dtype),
             weights=jnp.where(edge < n_edges, 1, jnp.where(real, -1, 0)),
-            blocks=RowBlocks(jnp.argsort(kinds), n_rows, block) if block else None,
+            blocks=RowBlocks(n_rows, block) if block else None,
         )

@@ -59,15 +59,10 @@ class RowChange(NamedTuple):
 
 
 class RowBlocks(NamedTuple):
-    """Rows in use, in the order in which they are read out, so many at a time.
+    """Rows that are read out together: where a readout is dear, padding would cost as much."""
 
-    Where a readout is dear, padding would cost as much as rows in use. Rows of one element follow
-    each other: a block needs the networks of its own elements only.
-    """
-
-    order: Array  # (n_rows,), a permutation, rows in use first
-    n_used: Array  # scalar
-    block: int
+    n_used: Array  # scalar; behind these rows is padding
+    block: int  # rows; divides their number
 
 
 def row_energies(config: LocalMLIAPData, change: RowChange, sums: Array) -> Array:
@@ -78,12 +73,13 @@ def row_energies(config: LocalMLIAPData, change: RowChange, sums: Array) -> Arra
     """
     if change.blocks is None:
         return config.readout_function(change.embeddings, sums)
-    order, n_used, block = change.blocks
+    n_used, block = change.blocks
 
     def in_blocks(h: Array, sums: Array) -> Array:
         def read(k: Array, energies: Array) -> Array:
-            rows = jax.lax.dynamic_slice_in_dim(order, k * block, block)
-            return energies.at[rows].set(config.readout_function(h[rows], sums[rows]))
+            rows = (jax.lax.dynamic_slice_in_dim(a, k * block, block) for a in (h, sums))
+            found = config.readout_function(*rows)
+            return jax.lax.dynamic_update_slice_in_dim(energies, found, k * block, 0)
 
         shape = jax.eval_shape(config.readout_function, h, sums)
         nothing = jnp.zeros(shape.shape, shape.dtype)
