@@ -504,7 +504,7 @@ def sgcmc(s: State) -> Iterator[str]:
 
 
 def hmc(s: State) -> Iterator[str]:
-    # after a move that it refuses, on several ranks, an atom has the force of a ghost until the next
+    # on several ranks it leaves an atom with the force of a ghost where it refuses a move
     if not s.respa and s.ranks == 1:
         yield s.drop(*s.fixes)
         yield s.add("nve", "fix nve all nve")
