@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from conftest import DIMER, nickel, potentials, run_on_ranks
 
+from mliap_local import read_model
+
 COUNTERS = ("full", "incremental", "forces", "drift", "compilations", "overlaps")
 HOT = 5000  # Kelvin: the energies of the random model are of that order
 GROUPS = "group gas type 2\ngroup host type 1\nthermo 1000\n"
@@ -476,7 +478,7 @@ def test_same_walk_of_molecules_as_native_lj(runner, model, tmp_path):
 
 @pytest.mark.parametrize("name", ["neural", "neural32"])
 def test_keywords_do_not_change_the_walk(runner, model, name):
-    """cache, refresh, forces, reference and verify are about speed, not about energies."""
+    """cache, refresh, forces and verify are about speed, not about energies."""
     walks = {}
     words = ("", "cache no", "refresh 1", "refresh 100000", "forces no", "verify 1")
     for word in words if name == "neural" else ("", "verify 1"):
@@ -489,6 +491,28 @@ def test_keywords_do_not_change_the_walk(runner, model, name):
         assert (forces == 0) == (word == "forces no")
     assert len({str(w) for w in walks.values()}) == 1
     assert_walked(walks[""], 150)
+
+
+@pytest.mark.parametrize("name, digits", [("neural", 1e-12), ("neural32", 1e-5)])
+def test_relative_to_isolated_atoms(runner, model, name, digits):
+    """Each atom's own energy is taken away: the same forces and, with mu as much lower, walk."""
+    found = read_model(model(name))
+    h = found.functions.node_init(np.array([28, 1]))
+    nothing = np.zeros((2, found.message_width), h.dtype)
+    own = np.array(found.functions.readout(h, nothing), float)
+    assert np.all(abs(own) > 0.05)
+    walks = []
+    plain = runner.evaluate(nickel(), style(model(name)))
+    for words, lower in (("verify 1", 0.0), ("verify 1 reference isolated", own[1])):
+        state = runner.evaluate(nickel(), style(model(name), words))
+        types = np.array(runner.lmp.gather_atoms("type", 0, 1))
+        if lower:
+            state.energy += np.sum(own[types - 1])
+        assert state.difference(plain) < digits
+        runner.more(GROUPS + f"fix g gas gcmc 1 10 10 2 4711 {HOT} {-3.5 - lower} 0.5")
+        walks.append(walk(runner, 10))
+    assert walks[0] == walks[1]
+    assert_walked(walks[0], 150)
 
 
 def test_style_given_twice_wants_its_model_again(runner, model):
