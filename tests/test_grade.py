@@ -194,6 +194,12 @@ def test_trials_are_refused(runner, graded, tmp_path):
         assert walks[name][-1, [4, 6]].min() > 50  # moves and insertions were accepted
     for name in ("ours", "ahead", "refreshed"):
         np.testing.assert_allclose(walks[name], walks["stock"], rtol=1e-10)
+    # relative to isolated atoms, of -0.5 eV each
+    lower = stock.replace("-1.0", "-0.5")
+    found = walked(runner, tmp_path, style(graded, "grade 0.7 reference isolated"), lower)
+    assert runner.vector(9)[8] > 20
+    found[:, 2] -= 0.5 * found[:, 1]
+    np.testing.assert_allclose(found, walks["stock"], rtol=1e-10)
     # what is no number is beyond any grade
     for gas in (stock, GAS.format(style="gcmc/mliap_local", more="full_energy")):
         path = graded.with_name("nan.zip")
