@@ -21,6 +21,7 @@ from mliap_local.core import padding
 from mliap_local.core.compiling import blocks, few_rows
 from mliap_local.core.lens import IDENTITY_LENS
 from mliap_local.core.table import Table
+from mliap_local.lammps.half import HalfRows, read_out
 from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import (
     LocalMLIAPCache,
@@ -114,6 +115,12 @@ class Kernels:
         here = jax.sharding.SingleDeviceSharding(self.device)
         self.energy = jax.jit(self._energy, out_shardings=here, compiler_options=of_blocks)
         self.forces = jax.jit(self._forces, out_shardings=here, compiler_options=of_blocks)
+        self.parity = None
+        if metadata.parity is not None and self.device.platform == "cpu":
+            self.parity = np.where(np.array(list(metadata.parity)) == "-", -1, 1).astype(self.dtype)
+        self.half_sums = jax.jit(self._half_sums, static_argnums=1, compiler_options=of_blocks)
+        self.read_out = jax.jit(self._read_out, out_shardings=here, compiler_options=of_blocks)
+        self.half_gradient = jax.jit(self._half_gradient, compiler_options=of_blocks)
         self.scale = jax.jit(_scale_of, out_shardings=here)
         self.update = jax.jit(partial(self._update, False), compiler_options=options)
         self.graded_update = jax.jit(partial(self._update, True), compiler_options=options)
@@ -151,6 +158,20 @@ class Kernels:
         terms, gradient = rows.terms_and_gradient(self._model)
         patch = full_patch(terms, IDENTITY_LENS).patch
         return patch, _sums_of(patch.cache), gradient
+
+    def _half_sums(self, half: HalfRows, n_others: int) -> tuple[jax.Array, jax.Array]:
+        return half.message_sums(self._model, jnp.asarray(self.parity), n_others)
+
+    def _read_out(
+        self, n_rows: jax.Array, species: jax.Array, sums: jax.Array
+    ) -> tuple[LocalMLIAPPatch, jax.Array, jax.Array]:
+        """The patch, (energy, sum of squared energies of atoms), and dE/dM."""
+        terms, slopes = read_out(self._model, self.numbers, n_rows, species, sums)
+        patch = full_patch(terms, IDENTITY_LENS).patch
+        return patch, _sums_of(patch.cache), slopes
+
+    def _half_gradient(self, half: HalfRows, own: jax.Array, others: jax.Array) -> jax.Array:
+        return half.gradient(self._model, jnp.asarray(self.parity), own, others)
 
     def empty(self, cache: LocalMLIAPCache | None, n_rows: int) -> LocalMLIAPCache:
         """A cache of so many rows that holds none, in the memory of the other where that fits."""
