@@ -13,7 +13,7 @@ from mliap_local.lib._bridge_cffi import ffi, lib
 class FakeSession:
     """Keeps what it was shown; its energy is a sum that a wrong stride would change."""
 
-    cutoff, overlap, differentiable, rounding = 5.0, 0.7, True, 1e-9
+    cutoff, overlap, differentiable, half, rounding = 5.0, 0.7, True, True, 1e-9
     summary = "modèle d'essai, Ni Al"
     isolated_energies, masses = (-1.5, 2.5), (58.7, 0.0)
     compilations, grade = 3, 0.25
