@@ -38,7 +38,7 @@ template <typename Real> struct Share {
     kinds.assign(static_cast<std::size_t>(capacity) * width, 7);    // left by another share
     r_ij.resize(3 * kinds.size());
     if (!wanted.lay(wanted.caller, capacity, width, sizeof(Real), species.data(), kinds.data(),
-                    r_ij.data()))
+                    r_ij.data(), nullptr, nullptr))
       std::exit(3);
     for (std::size_t k = static_cast<std::size_t>(rows) * width; k < kinds.size(); k++)
       if (kinds[k] != -1) std::exit(8);
