@@ -694,18 +694,19 @@ void PairMLIAPLocal::find_ends(const Points &now)
         : c == 1  ? h_inv[1] * d[1] + h_inv[3] * d[2]
                   : h_inv[2] * d[2];
   };
-  half_list_.ends.owner.resize(now.n_all);
-  half_list_.ends.depth.resize(now.n_all);
+  mliap_local::Ends &ends = half_list_.ends;
+  ends.owner.resize(now.n_all);
+  ends.depth.resize(now.n_all);
   for (int k = 0; k < now.n_all; k++) {
     const int owner = k < now.n_own ? k : own[atom->tag[k]];
-    half_list_.ends.owner[k] = owner;
+    ends.owner[k] = owner;
     if (owner < 0) continue;
     const double *x = now.x + 3 * k, *at = now.x + 3 * owner;
     const double away[3] = {x[0] - at[0], x[1] - at[1], x[2] - at[2]};
-    half_list_.ends.depth[k] = owner == k ? 0 : half_list_.ends.depth[owner];
+    ends.depth[k] = owner == k ? 0 : ends.depth[owner];
     for (int c = 0; c < 3; c++)
-      half_list_.ends.depth[k] += owner == k ? std::llround(along_edges(x, c) * edge[c])
-                                   : std::llround(along_edges(away, c)) * edge[c];
+      ends.depth[k] += owner == k ? std::llround(along_edges(x, c) * edge[c])
+                                  : std::llround(along_edges(away, c)) * edge[c];
   }
 }
 
@@ -795,5 +796,6 @@ void PairMLIAPLocal::failed()
 
 double PairMLIAPLocal::memory_usage()
 {
-  return Pair::memory_usage() + static_cast<double>(forces_of_.capacity()) * sizeof(double);
+  return Pair::memory_usage() + static_cast<double>(forces_of_.capacity()) * sizeof(double) +
+      half_list_.bytes();
 }

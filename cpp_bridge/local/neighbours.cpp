@@ -103,6 +103,13 @@ void HalfList::make(const Points &points, const NeighbourList &list)
   paired_ = all ? static_cast<double>(paired) / all : 0.0;
 }
 
+double HalfList::bytes() const
+{
+  return static_cast<double>(neighbours_.capacity() + species_.capacity()) * sizeof(int) +
+      static_cast<double>(first_.capacity()) * sizeof(std::size_t) +
+      static_cast<double>(ends.owner.capacity()) * (sizeof(int) + sizeof(std::int64_t));
+}
+
 bool HalfList::is_of(const Points &points) const
 {
   return species_.size() == static_cast<std::size_t>(points.n_all) &&

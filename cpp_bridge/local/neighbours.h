@@ -46,7 +46,7 @@ class Rows {
   std::vector<int> senders;    /* place among the points */
   std::vector<signed char> kinds;    /* species */
   std::vector<double> r_ij[3];
-  /* After find_half_rows: atoms at the other ends of edges that stand for two, each once; and the
+  /* After HalfList::find_rows: atoms at the other ends of edges that stand for two, each once; and the
      place there of each neighbour, or -1. */
   std::vector<int> others, other;
 
@@ -98,6 +98,7 @@ class HalfList {
   bool is_of(const Points &points) const;
   /* The part of that list's edges that are one of two. */
   double paired() const { return paired_; }
+  double bytes() const;
   /* Rows as find_rows finds them; row i belongs to own atom i. */
   void find_rows(const Points &points, double cutoff, int begin, int end, Rows &rows) const;
 

@@ -222,7 +222,7 @@ class Session:
         self, shares: Shares, atom_energy: np.ndarray | None, writing: _Writing
     ) -> tuple[float, float]:
         """`_evaluate` with forces, one edge for two where that is possible: see half.py. Message sums
-        of all atoms, and their part in the energy, are in memory meanwhile."""
+        of all atoms are in memory meanwhile, then what the energy says of them."""
         n, kernels = shares.n_rows, self._kernels
         common = self._half_width
         if n and not common:
@@ -232,8 +232,8 @@ class Session:
         share = block * max(1, math.ceil(n / padding.half_shares(n) / block))
         share = min(share, max(n, 1))
         sums = np.zeros((n, len(kernels.parity)), kernels.dtype)
-        slopes, species, widths = np.empty_like(sums), np.empty(n, np.int32), [1]
-        totals = np.zeros(2)
+        slopes = sums  # once an atom is read out nobody needs its sum
+        species, widths, totals = np.empty(n, np.int32), [1], np.zeros(2)
         finish = self._finish(atom_energy, writing, totals)
 
         def laid_out(begin: int, end: int) -> tuple[HalfRows, np.ndarray]:
