@@ -88,13 +88,13 @@ void HalfList::make(const Points &points, const NeighbourList &list)
   neighbours_.clear();
   long paired = 0, all = 0;
   for (int i = 0; i < points.n_own; i++) {
-    const int n = listed[i] >= 0 ? list.numneigh[i] : 0;
-    all += n;
+    const int kind = points.species[i], n = listed[i] >= 0 && kind >= 0 ? list.numneigh[i] : 0;
     for (int jj = 0; jj < n; jj++) {
       const int j = list.firstneigh[i][jj] & list.mask, owner = ends.owner[j];
-      const bool pair = points.species[j] == points.species[i] && owner >= 0;
+      const bool pair = points.species[j] == kind && owner >= 0;
       const bool farther = ends.depth[j] > ends.depth[i] ||
           (ends.depth[j] == ends.depth[i] && owner > i);
+      all += points.species[j] >= 0;
       paired += pair;
       if (!pair || farther) neighbours_.push_back(j);
     }
