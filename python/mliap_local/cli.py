@@ -123,6 +123,7 @@ def _convert(options, name, words, family):
             allow_jump=True,  # it is what was published
             origin=origin_of(name, words, options, __version__),
             grade=made.grade,
+            half=made.half,
         )
     jumps = model.metadata.jumps
     print(

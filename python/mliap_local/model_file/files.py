@@ -58,11 +58,9 @@ CUTOFFS = 1e-6, 1e6
 #: A file that does not name its elements is tried with some that most models know.
 ANY_ELEMENTS = "H", "C", "O"
 
-#: Operations of an edge, and of each column of its message, from which on a message that does for
-#: both ends is worth its detour. Steps of 2 000 atoms took with it 0.77 (tabulated DeePMD), 0.80
-#: (ACE), 0.84 (DeePMD), 0.84 (neural), 0.91 (NEP) and 0.93 (MTP) of their time; of cheaper ones 1.06
-#: (EAM, 16 000 atoms), 0.98 (ADP), 0.99 (SNAP), 1.5 (SW): benchmarks/half.py.
-DEAR_EDGE, DEAR_COLUMN = 500, 8
+#: Operations of an edge and of each column of its message from which on one message for both ends is
+#: worth its detour: of networks and ACE, of nothing cheaper (benchmarks/half.py).
+DEAR_EDGE, DEAR_COLUMN = 3000, 8
 
 _ASK = "ask who made this file for another"
 
@@ -279,6 +277,7 @@ def export_model(
     checks: bool = True,
     origin: Origin | None = None,
     grade: Callable[..., Any] | None = None,
+    half: bool | None = None,
 ) -> Model:
     """Write any three JAX functions as a model file, after checking them.
 
@@ -302,6 +301,8 @@ def export_model(
       origin: what `mliap-local convert` made it from, which goes into the file.
       grade: of extrapolation, `float[n, d], float[n, m] -> float[n]` of the readout's arguments:
         dimensionless, above 1 outside what the model was trained on; see `training_grade`.
+      half: True lets steps compute one message for both ends of a pair of equal elements, where
+        messages have a parity, False does not; None: where an edge is dear.
 
     Returns:
       The model as it will be read again.
@@ -370,9 +371,10 @@ def export_model(
             fields["smooth"] = report.smooth
         jumps = {"energy_jump": report.energy_jump, "force_jump": report.force_jump}
         fields |= {key: size for key, size in jumps.items() if size}
-        width = len(report.parity or "")
-        if width and report.edge_operations >= max(DEAR_EDGE, DEAR_COLUMN * width):
-            fields["parity"] = report.parity
+        dear = max(DEAR_EDGE, DEAR_COLUMN * len(report.parity or ""))
+        if half is None:
+            half = report.edge_operations >= dear
+        fields |= {"parity": report.parity} if half and report.parity else {}
         fields.setdefault("isolated_energies", report.isolated_energies)
     metadata = _validate_metadata(path, fields)
     extra = origin.members() if origin else {}
