@@ -41,9 +41,11 @@ def half(model, tmp_path_factory):
 
 @pytest.fixture
 def halves(monkeypatch) -> list[int]:
-    """How often one edge stood for two: its length."""
+    """How often one edge stood for two: its length. In small systems too, where it does not pay."""
+    from mliap_local.core import padding
     from mliap_local.lammps.session import Session
 
+    monkeypatch.setattr(padding, "LEAST_HALF_ROWS", 0)
     calls, function = [], Session._evaluate_half
 
     def counted(self, *arguments):
@@ -294,8 +296,17 @@ def test_another_model_without_parity(runner, half, model, halves):
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks(half, tmp_path, ranks):
+def test_ranks(half, tmp_path, monkeypatch, ranks):
     """Atoms of another process stand for themselves."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "from mliap_local.core import padding\n"
+        "def half_shares(n):\n"
+        "    with open('halves', 'a') as file:\n"
+        "        file.write('.')\n"
+        "    return 2\n"
+        "padding.half_shares = half_shares\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     lines = []
     for name, style in (("native", NATIVE["adp"]), ("ours", ours(half("adp"), "adp"))):
         folder = tmp_path / name
@@ -307,6 +318,7 @@ def test_ranks(half, tmp_path, ranks):
         rows = [row.split() for row in printed.split("Volume")[1].splitlines()]
         rows = [row for row in rows if len(row) == 9 and row[0].isdigit()]
         lines.append(np.array(rows, float))
+    assert len((tmp_path / "ours" / "halves").read_text()) == 31 * ranks
     assert lines[0].shape == (4, 9)
     assert_close(lines[1], lines[0], 1e-9)
 

@@ -115,8 +115,8 @@ class Session:
             self._proposal, self._scale = None, None
             cache = self._kernels.empty(cache, self._cache_rows)
             writing = _Writing(self._kernels, cache, np.arange(n, dtype=np.int32))
-            # more threads than shares have more to do with all edges
-            if forces and self.half and shares.half and self._threads <= padding.half_shares(n):
+            half = self.half and shares.half and self._threads <= padding.half_shares(n)
+            if forces and half:  # more threads than shares have more to do with all edges
                 if not self._measured:
                     self._evaluate(shares, False, None, None)
                 answer = self._evaluate_half(shares, atom_energy, writing)
