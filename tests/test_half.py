@@ -295,32 +295,28 @@ def test_another_model_without_parity(runner, half, model, halves):
     assert other.difference(expected) < 1e-10
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_ranks(half, tmp_path, monkeypatch, ranks):
-    """Atoms of another process stand for themselves."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "from mliap_local.core import padding\n"
-        "def half_shares(n):\n"
-        "    with open('halves', 'a') as file:\n"
-        "        file.write('.')\n"
-        "    return 2\n"
-        "padding.half_shares = half_shares\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    lines = []
-    for name, style in (("native", NATIVE["adp"]), ("ours", ours(half("adp"), "adp"))):
-        folder = tmp_path / name
-        folder.mkdir()
-        text = crystal("orthogonal", 0.1).replace("block 0 3 0 3 0 3", "block 0 5 0 4 0 4")
+def test_ranks(half, tmp_path):
+    """Atoms of another process stand for themselves. With a wrong parity energies are wrong, so that
+    some do not."""
+    wrong = with_parity(half("adp"), tmp_path / "wrong.zip", "+" * 11)
+    found = []
+    for name, style, steps in (
+        ("native", NATIVE["adp"], 20),
+        ("ours", ours(half("adp"), "adp"), 20),
+        ("wrong", ours(wrong, "adp"), 0),
+    ):
+        (tmp_path / name).mkdir()
+        text = crystal("orthogonal", 0.1).replace("block 0 3 0 3 0 3", "block 0 7 0 7 0 6")
         text += f"{style}\n{WARM}\nthermo_modify format float %.12g\nthermo 10\n"
-        (folder / "in").write_text(f"{text}\nfix i all nve\nrun 30")
-        printed = run_on_ranks(folder, ranks)
+        (tmp_path / name / "in").write_text(f"{text}\nfix i all nve\nrun {steps}")
+        printed = run_on_ranks(tmp_path / name, 2)
         rows = [row.split() for row in printed.split("Volume")[1].splitlines()]
         rows = [row for row in rows if len(row) == 9 and row[0].isdigit()]
-        lines.append(np.array(rows, float))
-    assert len((tmp_path / "ours" / "halves").read_text()) == 31 * ranks
-    assert lines[0].shape == (4, 9)
-    assert_close(lines[1], lines[0], 1e-9)
+        found.append(np.array(rows, float))
+    native, got, other = found
+    assert native.shape == (3, 9)
+    assert_close(got, native, 1e-9)
+    assert np.abs(other[0] - native[0]).max() > 1e-3
 
 
 # --- precision, threads, failures -----------------------------------------------------------------
