@@ -296,8 +296,8 @@ def test_another_model_without_parity(runner, half, model, halves):
 
 
 def test_ranks(half, tmp_path):
-    """Atoms of another process stand for themselves. With a wrong parity energies are wrong, so that
-    some do not."""
+    """Atoms of another process stand for themselves. With a wrong parity energies are wrong, so
+    that some do not."""
     wrong = with_parity(half("adp"), tmp_path / "wrong.zip", "+" * 11)
     found = []
     for name, style, steps in (

@@ -92,8 +92,8 @@ void HalfList::make(const Points &points, const NeighbourList &list)
     for (int jj = 0; jj < n; jj++) {
       const int j = list.firstneigh[i][jj] & list.mask, owner = ends.owner[j];
       const bool pair = points.species[j] == kind && owner >= 0;
-      const bool farther = ends.depth[j] > ends.depth[i] ||
-          (ends.depth[j] == ends.depth[i] && owner > i);
+      const bool farther =
+          ends.depth[j] > ends.depth[i] || (ends.depth[j] == ends.depth[i] && owner > i);
       all += points.species[j] >= 0;
       paired += pair;
       if (!pair || farther) neighbours_.push_back(j);

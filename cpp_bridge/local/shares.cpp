@@ -9,8 +9,8 @@ static thread_local Rows rows;
 
 mliap_local_rows Shares::wanted()
 {
-  return {n_rows_, this, find, find_half_ ? find_half : nullptr, lay, sums_.f ? add : nullptr,
-          0, nullptr, 0, 0};
+  return {n_rows_, this, find, find_half_ ? find_half : nullptr, lay, sums_.f ? add : nullptr, 0,
+          nullptr, 0,    0};
 }
 
 int Shares::find(void *self, int begin, int end, int *width)

@@ -103,9 +103,9 @@ def width_capacity(width: int, current: int = 0, half: bool = False) -> int:
 
 
 LEAST_HALF_ROWS = 500
-"""Atoms from which on one edge may stand for two. With 108, 256 and 500 steps of the neural model of
-benchmarks/half.py took 1.30, 1.15 and 1.05 times as long with it, of tabulated DeePMD 1.00, 0.86 and
-0.82 times."""
+"""Atoms from which on one edge may stand for two. With 108, 256 and 500 steps of the neural model
+of benchmarks/half.py took 1.30, 1.15 and 1.05 times as long with it, of tabulated DeePMD 1.00, 0.86
+and 0.82 times."""
 
 HALF_ROWS, FEWEST_HALF_SHARES = 2048, 2
 

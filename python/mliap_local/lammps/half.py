@@ -1,8 +1,8 @@
 """Forces with each pair of atoms once, for models whose messages have a parity.
 
-Where m(h, h, -r) = P m(h, h, r), P a diagonal of signs, the message between two atoms of one species
-is that of both ends. Message sums need all pairs before the first readout, and the gradient needs
-all readouts: three passes, of which the first and the last see half of the edges,
+Where m(h, h, -r) = P m(h, h, r), P a diagonal of signs, the message between two atoms of one
+species is that of both ends. Message sums need all pairs before the first readout, and the gradient
+needs all readouts: three passes, of which the first and the last see half of the edges,
 
     M_i += m(r_ij),  M_j += P m(r_ij);    g_i = d readout(h_i, M_i) / d M_i;
     dE/dr_ij = d m(r_ij)/d r_ij . (g_i + P g_j).
@@ -65,9 +65,7 @@ class HalfRows:
         others = jnp.zeros((n_others, len(parity)), parity.dtype)
         return jax.lax.fori_loop(0, rows.n_blocks, add, (own, others))
 
-    def gradient(
-        self, config: LocalMLIAPData, parity: Array, own: Array, others: Array
-    ) -> Array:
+    def gradient(self, config: LocalMLIAPData, parity: Array, own: Array, others: Array) -> Array:
         """dE/dr_ij, shape (3, capacity, width), zero where there is no neighbour.
 
         Args:
@@ -91,9 +89,7 @@ class HalfRows:
                 lambda r: block_messages(config, table, block, h_i, r, rows.edges_last), block.r_ij
             )[1](both)[0]
             of_edges = jnp.where(block.present, of_edges, 0)
-            return jax.lax.dynamic_update_slice_in_dim(
-                gradient, of_edges, k * of_edges.shape[1], 1
-            )
+            return jax.lax.dynamic_update_slice_in_dim(gradient, of_edges, k * of_edges.shape[1], 1)
 
         gradient = jnp.zeros((3, self.other.size), own.dtype)
         return jax.lax.fori_loop(0, rows.n_blocks, part, gradient).reshape(rows.r_ij.shape)
@@ -120,16 +116,12 @@ def read_out(
     table, block = config.init_function(jnp.array(numbers)), min(READ_ROWS, len(species))
 
     def read(k: Array, results: tuple[Array, Array]) -> tuple[Array, Array]:
-        kinds, here = (
-            jax.lax.dynamic_slice_in_dim(a, k * block, block) for a in (species, sums)
-        )
+        kinds, here = (jax.lax.dynamic_slice_in_dim(a, k * block, block) for a in (species, sums))
         h_i = embedded(table, kinds)
         energies, of_sums = jax.vjp(lambda s: block_energies(config, kinds, h_i, s), here)
-        parts = energies, of_sums(jnp.ones_like(energies))[0]
-        return tuple(
-            jax.lax.dynamic_update_slice_in_dim(result, found, k * block, 0)
-            for result, found in zip(results, parts, strict=True)
-        )
+        update = jax.lax.dynamic_update_slice_in_dim
+        slopes = of_sums(jnp.ones_like(energies))[0]
+        return update(results[0], energies, k * block, 0), update(results[1], slopes, k * block, 0)
 
     nothing = jnp.zeros(len(species), sums.dtype), jnp.zeros_like(sums)
     energies, slopes = jax.lax.fori_loop(0, (n_rows + block - 1) // block, read, nothing)

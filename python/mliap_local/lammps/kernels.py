@@ -86,14 +86,14 @@ class Kernels:
         masses = metadata.masses or {}
         self.masses = [float(masses.get(element, 0.0)) for element in elements]
         self.differentiable, self.edges_last = model.vjp_order >= 1, bool(model.edges_last)
-        self._message_width = model.message_width
+        self.message_width = model.message_width
         self.rounding = ROUNDING[metadata.precision]
         self._large_sum = LARGE_SUM[metadata.precision]
         self.dtype = np.float32 if metadata.precision == "32bit" else np.float64
         self.numbers = tuple(int(number) for number in atomic_numbers(elements))
         with jax.default_device(self.device):  # the model may not know the default one
             try:
-                self.isolated_energies, self._message_width = _isolated(
+                self.isolated_energies, self.message_width = _isolated(
                     model.functions, np.array(self.numbers)
                 )
             except Exception as error:  # JAX and XLA raise what they like
@@ -101,7 +101,7 @@ class Kernels:
                 raise file_error(model_file, None, expected, failure_text(error)) from error
         functions, self.grade_function = model.functions, model.grade
         if relative:
-            functions, self.grade_function = _relative(functions, model.grade, self._message_width)
+            functions, self.grade_function = _relative(functions, model.grade, self.message_width)
         self._model = LocalMLIAPData(
             cutoff=Table(np.full((1,), self.cutoff)),
             init_function=functions.node_init,
@@ -142,7 +142,7 @@ class Kernels:
 
     def block_rows(self, width: int, n_rows: int) -> int:
         """Rows of so many neighbours that are evaluated at once, where there are `n_rows`."""
-        return padding.block_rows(width, self._message_width, n_rows, self.device.platform)
+        return padding.block_rows(width, self.message_width, n_rows, self.device.platform)
 
     def _input(self, edges: Any, cache: LocalMLIAPCache | None = None) -> LocalMLIAPInput:
         config = self._model if cache is None else dataclasses.replace(self._model, cache=cache)
@@ -178,7 +178,7 @@ class Kernels:
         if cache is not None and cache.msg_sum.shape[0] == n_rows:
             return self._forget(cache)
         # bound to the device, as what other calls leave is: else each would be compiled twice
-        sums = jax.device_put(np.zeros((n_rows, self._message_width), self.dtype), self.device)
+        sums = jax.device_put(np.zeros((n_rows, self.message_width), self.dtype), self.device)
         energies = jax.device_put(np.zeros(n_rows, self.dtype), self.device)
         return LocalMLIAPCache(None, sums, energies, jax.device_put(np.zeros(1), self.device))
 

@@ -119,7 +119,7 @@ class NeighbourRows:
         return jax.lax.fori_loop(0, self.n_blocks, evaluate_block, results)
 
     @property
-    def n_blocks(self) -> Array | int:
+    def n_blocks(self) -> Array | np.integer:
         """Blocks in use."""
         return (self.n_rows + self.block - 1) // self.block
 
@@ -127,7 +127,9 @@ class NeighbourRows:
         """A block's atoms and edges."""
         n = self.block * self.neighbour_species.shape[1]
         edges = jnp.ravel(self.neighbour_species), jnp.reshape(self.r_ij, (3, -1))
-        species = jax.lax.dynamic_slice_in_dim(jnp.asarray(self.species), k * self.block, self.block)
+        species = jax.lax.dynamic_slice_in_dim(
+            jnp.asarray(self.species), k * self.block, self.block
+        )
 
         def edges_at(k: Array | int, kinds: Array, r_ij: Array) -> tuple[Array, Array]:
             slice_in = jax.lax.dynamic_slice_in_dim
@@ -155,7 +157,7 @@ def kept(species: Array, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def embedded(table: Array, species: Array) -> Array:
-    """Embeddings of species, (n, d); anything for -1. Of one species XLA may know them beforehand."""
+    """Embeddings of species, (n, d); anything for -1. Of one species XLA knows them beforehand."""
     if len(table) == 1:
         return jnp.broadcast_to(table, (len(species), table.shape[1]))
     return table[jnp.maximum(species, 0).astype(jnp.int32)]

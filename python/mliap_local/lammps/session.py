@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mliap_local.core import padding
+from mliap_local.core.table import AnyArray
 from mliap_local.lammps.half import READ_ROWS, HalfRows
 from mliap_local.lammps.kernels import Kernels, Proposal, open_kernels
 from mliap_local.lammps.rows import ChangedRows, NeighbourRows
@@ -221,8 +222,8 @@ class Session:
     def _evaluate_half(
         self, shares: Shares, atom_energy: np.ndarray | None, writing: _Writing
     ) -> tuple[float, float]:
-        """`_evaluate` with forces, one edge for two where that is possible: see half.py. Message sums
-        of all atoms are in memory meanwhile, then what the energy says of them."""
+        """`_evaluate` with forces, one edge for two where that is possible: see half.py. Message
+        sums of all atoms are in memory meanwhile, then what the energy says of them."""
         n, kernels = shares.n_rows, self._kernels
         common = self._half_width
         if n and not common:
@@ -231,7 +232,7 @@ class Session:
         block = kernels.block_rows(common, n)
         share = block * max(1, math.ceil(n / padding.half_shares(n) / block))
         share = min(share, max(n, 1))
-        sums = np.zeros((n, len(kernels.parity)), kernels.dtype)
+        sums = np.zeros((n, kernels.message_width), kernels.dtype)
         slopes = sums  # once an atom is read out nobody needs its sum
         species, widths, totals = np.empty(n, np.int32), [1], np.zeros(2)
         finish = self._finish(atom_energy, writing, totals)
@@ -265,9 +266,7 @@ class Session:
             kinds = _padded(species[begin:end], (capacity,), -1, np.int32)
             here = _padded(sums[begin:end], (capacity, sums.shape[1]), 0, sums.dtype)
             arguments = np.int32(end - begin), kinds, here
-            patch, found, of_sums = self._compiled(
-                ("read", capacity), kernels.read_out, *arguments
-            )
+            patch, found, of_sums = self._compiled(("read", capacity), kernels.read_out, *arguments)
             slopes[begin:end] = np.asarray(of_sums)[: end - begin]
             found, grade = np.asarray(found), self._grade(kinds, patch) if self._graded else 0.0
             with turns.take(begin // share):
@@ -370,7 +369,7 @@ class Session:
             seen = SAFETY * np.sqrt(np.sum((others - energies) ** 2) / squares)
             self.rounding = max(self.rounding, min(seen, MOST_ROUNDING))
 
-    def _grade(self, species: np.ndarray, patch: LocalMLIAPPatch) -> float:
+    def _grade(self, species: AnyArray, patch: LocalMLIAPPatch) -> float:
         """The largest of these atoms."""
         arguments = species, patch.cache.msg_sum
         return float(self._compiled(("grade", len(species)), self._kernels.grades, *arguments))

@@ -314,8 +314,8 @@ def _pair_in_company(probe, pair, distance):
 
 
 def _parity(probe):
-    """For each column of a message between equal elements + or -: does it stay or turn its sign where
-    r_ij is reversed? None where a column does neither. A column that is always zero stays."""
+    """For each column of a message between equal elements + or -: does it stay or turn its sign
+    where r_ij is reversed? None where a column does neither. One that is always zero stays."""
     distances = np.linspace(0.05, 0.99, _PARITY_DISTANCES)
     directions = probe.random.normal(size=(_PARITY_DISTANCES, _N_ATOMS, 3))
     directions /= np.linalg.norm(directions, axis=2, keepdims=True)

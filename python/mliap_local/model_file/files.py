@@ -58,8 +58,8 @@ CUTOFFS = 1e-6, 1e6
 #: A file that does not name its elements is tried with some that most models know.
 ANY_ELEMENTS = "H", "C", "O"
 
-#: Operations of an edge and of each column of its message from which on one message for both ends is
-#: worth its detour: of networks and ACE, of nothing cheaper (benchmarks/half.py).
+#: Operations of an edge and of each column of its message from which on one message for both ends
+#: is worth its detour: of networks and ACE, of nothing cheaper (benchmarks/half.py).
 DEAR_EDGE, DEAR_COLUMN = 3000, 8
 
 _ASK = "ask who made this file for another"
