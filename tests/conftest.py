@@ -155,7 +155,11 @@ def _neural(target: Path, precision: str) -> None:
         return jnp.tanh(jnp.concatenate([h, sums], axis=1) @ third) @ last
 
     export_model(
-        target, node_init, edge, readout, cutoff=cutoff, elements=["Ni", "H"], precision=precision
+        *(target, node_init, edge, readout),
+        cutoff=cutoff,
+        elements=["Ni", "H"],
+        precision=precision,
+        half=True,
     )
 
 

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -23,36 +24,54 @@ struct Evaluation {
   std::vector<int> species = std::vector<int>(N);
 };
 
-/* A share as Python asks for it; the gradient is r_ij times the kind of the sender. */
+/* A share as Python asks for it; the gradient is r_ij times the kind of the sender, twice where an
+   edge stands for two. */
 template <typename Real> struct Share {
   int rows, width = 0, capacity;
   std::vector<int> species;
   std::vector<signed char> kinds;
   std::vector<Real> r_ij;
+  std::vector<int> others, other;
 
   Share(const mliap_local_rows &wanted, int begin, int end) : rows(end - begin), capacity(rows + 2)
   {
-    if (!wanted.find(wanted.caller, begin, end, &width)) std::exit(2);
+    int n_others = 0;
+    if (!(wanted.find_half ? wanted.find_half(wanted.caller, begin, end, &width, &n_others)
+                           : wanted.find(wanted.caller, begin, end, &width)))
+      std::exit(2);
     width += 1;
+    others.assign(n_others, -1);
     species.resize(capacity);
     kinds.assign(static_cast<std::size_t>(capacity) * width, 7);    // left by another share
     r_ij.resize(3 * kinds.size());
+    other.assign(kinds.size(), -7);
     if (!wanted.lay(wanted.caller, capacity, width, sizeof(Real), species.data(), kinds.data(),
-                    r_ij.data()))
+                    r_ij.data(), others.data(), wanted.find_half ? other.data() : nullptr))
       std::exit(3);
+    if (std::set<int>(others.begin(), others.end()).size() != others.size()) std::exit(9);
     for (std::size_t k = static_cast<std::size_t>(rows) * width; k < kinds.size(); k++)
       if (kinds[k] != -1) std::exit(8);
     for (std::size_t k = 0; k < r_ij.size(); k++) r_ij[k] *= kinds[k % kinds.size()] + 1;
+    for (std::size_t k = 0; k < r_ij.size() && wanted.find_half; k++) {
+      const int to = other[k % kinds.size()];
+      if (to < 0 || to > n_others) std::exit(10);
+      if (to < n_others) r_ij[k] *= 2;
+    }
   }
 };
 
 template <typename Real>
-static Evaluation evaluate(const Points &points, int size, int n_threads, int *handed_over)
+static Evaluation evaluate(const Points &points, int size, int n_threads, int *handed_over,
+                           const HalfList *half = nullptr)
 {
   Evaluation sums;
   Shares shares(N, [&](int begin, int end, Rows &rows) {
     search_rows(points, CUTOFF, begin, end, rows);
   });
+  if (half)
+    shares.halve([&](int begin, int end, Rows &rows) {
+      half->find_rows(points, CUTOFF, begin, end, rows);
+    });
   shares.add_to({sums.f.data(), sums.virial.data(), nullptr, nullptr});
   const mliap_local_rows wanted = shares.wanted();
   std::atomic<int> next{0};
@@ -78,6 +97,28 @@ static Evaluation evaluate(const Points &points, int size, int n_threads, int *h
   for (int t = 0; t < n_threads; t++) threads.emplace_back(work, t);
   for (std::thread &thread : threads) thread.join();
   return sums;
+}
+
+/* Of all points. */
+static HalfList half_list(const Points &points)
+{
+  std::vector<int> all(N), number(N, N - 1);
+  std::vector<std::vector<int>> rows(N);
+  std::vector<int *> first(N);
+  for (int i = 0; i < N; i++) {
+    all[i] = i;
+    for (int j = 0; j < N; j++)
+      if (j != i) rows[i].push_back(j);
+    first[i] = rows[i].data();
+  }
+  HalfList half;
+  for (int i = 0; i < N; i++) {
+    half.ends.owner.push_back(i);
+    half.ends.depth.push_back(std::llround(points.x[3 * i] * 2));    // many are level
+  }
+  half.make(points, {N, all.data(), number.data(), first.data(), -1});
+  if (!half.is_of(points)) std::exit(11);
+  return half;
 }
 
 /* Newton's third law pair by pair, without rows. */
@@ -110,10 +151,15 @@ int main(int, char **arguments)
     const auto one = evaluate<double>(points, size, 1, &alone);
     const auto many = evaluate<double>(points, size, n_threads, &handed_over);
     const auto single = evaluate<float>(points, size, n_threads, &handed_over);
-    shares += 2 * ((N + size - 1) / size);
+    const HalfList list = half_list(points);
+    const auto halves = evaluate<double>(points, size, n_threads, &handed_over, &list);
+    if (list.paired() < 0.2 || halves.f != one.f || halves.virial != one.virial) return 12;
+    shares += 3 * ((N + size - 1) / size);
     // on the grid every sum is exact, in both precisions
     if (one.f != many.f || one.virial != many.virial || one.species != species) return 5;
     if (many.f != all_pairs(points) || single.f != one.f || many.species != species) return 6;
+    species[any(N)] += 5;
+    if (list.is_of(points)) return 13;
   }
   if (alone != 0) return 7;
   printf("%d %d\n", handed_over, shares);

@@ -13,7 +13,7 @@ from mliap_local.lib._bridge_cffi import ffi, lib
 class FakeSession:
     """Keeps what it was shown; its energy is a sum that a wrong stride would change."""
 
-    cutoff, overlap, differentiable, rounding = 5.0, 0.7, True, 1e-9
+    cutoff, overlap, differentiable, half, rounding = 5.0, 0.7, True, True, 1e-9
     summary = "modèle d'essai, Ni Al"
     isolated_energies, masses = (-1.5, 2.5), (58.7, 0.0)
     compilations, grade = 3, 0.25
@@ -103,6 +103,9 @@ def test_open_passes_everything_on(opened):
     assert text(model.summary) == "modèle d"[:7]  # cut at a whole character, in 9 bytes with its 0
 
 
+LAID = "signed char *, void *, int *, int *"
+
+
 class Caller:
     """What C++ answers: each atom has one neighbour more than the one before."""
 
@@ -114,7 +117,7 @@ class Caller:
         self.rows.n_rows = n
         self.kept = [
             ffi.callback("int(void *, int, int, int *)", self.find),
-            ffi.callback("int(void *, int, int, int, int *, signed char *, void *)", self.lay),
+            ffi.callback(f"int(void *, int, int, int, int *, {LAID})", self.lay),
             ffi.callback("int(void *, int, int, int, void const *)", self.add),
         ]
         self.rows.find, self.rows.lay, self.rows.add = self.kept
@@ -126,7 +129,11 @@ class Caller:
     def view(self, pointer, shape, dtype):
         return np.frombuffer(ffi.buffer(pointer, np.prod(shape) * np.dtype(dtype).itemsize), dtype)
 
-    def lay(self, _, capacity, width, real_bytes, species, kinds, r_ij):
+    def find_half(self, _, begin, end, width, n_others):
+        self.share, width[0], n_others[0] = (begin, end), end, 2
+        return self.good
+
+    def lay(self, _, capacity, width, real_bytes, species, kinds, r_ij, others, other):
         real = {4: np.float32, 8: np.float64}[real_bytes]
         laid = self.view(r_ij, (3, capacity, width), real).reshape(3, capacity, width)
         marks = self.view(kinds, (capacity, width), np.int8).reshape(capacity, width)
@@ -135,6 +142,9 @@ class Caller:
         marks[:] = -1
         for row, atom in enumerate(atoms):
             laid[:, row, : atom + 1], marks[row, : atom + 1] = self.r_ij[atom], 1
+        if others:
+            self.view(others, (2,), np.int32)[:] = 7, 9
+            self.view(other, (capacity, width), np.int32)[:] = 2
         return self.good
 
     def add(self, _, capacity, width, real_bytes, gradient):
@@ -171,6 +181,33 @@ def test_full_asks_for_shares(opened, error, wanted, real):
     caller.good = False  # as where memory is short
     assert lib.mliap_local_full(model.instance, caller.rows, result, error, 4000) == 0
     assert "expected find() to answer 1, got 0" in text(error)
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_one_edge_for_two_is_offered(opened, error, monkeypatch, offered):
+    session, _, model = opened
+    assert model.half == 1
+    caller, found = Caller(3), []
+    kept = ffi.callback("int(void *, int, int, int *, int *)", caller.find_half)
+    caller.rows.find_half = kept if offered else ffi.NULL
+
+    def full(shares, *_):
+        found.append(shares.half)
+        if shares.half:
+            width, n_others = shares.find_half(1, 3)
+            others, other = np.zeros(n_others, np.int32), np.zeros((4, width), np.int32)
+            laid = np.zeros(4, np.int32), np.zeros((4, width), np.int8), np.zeros((3, 4, width))
+            shares.lay(*laid, others, other)
+            found.extend([width, laid[0].tolist(), others.tolist(), other.sum()])
+        return 1.0, 1.0
+
+    monkeypatch.setattr(session, "full", full)
+    result = ffi.new("struct mliap_local_result *")
+    assert lib.mliap_local_full(model.instance, caller.rows, result, error, 4000) == 1, text(error)
+    assert found == ([True, 3, [1, 2, -1, -1], [7, 9], 24] if offered else [False])
+    caller.good = False
+    good = lib.mliap_local_full(model.instance, caller.rows, result, error, 4000)
+    assert good == int(not offered)
 
 
 def test_full_with_places_fills_them(opened, error):

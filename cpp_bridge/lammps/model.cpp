@@ -89,6 +89,7 @@ void Model::open(const char *file, const std::vector<std::string> &elements,
   cutoff = model.cutoff;
   overlap = model.overlap;
   differentiable = model.differentiable;
+  half = model.half;
   rounding = model.rounding;
   if (comm->me == 0) utils::logmesg(lmp, std::string("mliap_local: ") + summary + "\n");
 }

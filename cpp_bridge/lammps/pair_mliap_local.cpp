@@ -34,6 +34,10 @@ static constexpr double NOISE = 1.0e-12;
    anybody simulates: kelvin, or epsilon in units lj. */
 static constexpr double NEVER = 1000.0, HOTTEST = 1.0e4, HOTTEST_LJ = 100.0;
 static constexpr int ALL = 0;    // LAMMPS's first group
+/* Of the edges, so that one for two is less work: what has no partner costs more then. */
+static constexpr double LEAST_PAIRED = 0.6;
+/* In which no crystal has many neighbours level with each other; per unit of length. */
+static constexpr double DIRECTION[3] = {0.5377e9, 0.7312e9, 1.0e9};
 static constexpr char KEYWORDS[] =
     "cache, verify, refresh, reference, overlap, forces, grade, device";
 
@@ -389,6 +393,7 @@ mliap_local::NeighbourList PairMLIAPLocal::neighbour_list(const Points &now)
   if (!good) {
     build_anew(list);
     listed_species_.assign(now.species, now.species + now.n_all);
+    half_list_old_ = true;
     list_built_ = neighbor->ncalls == fix_->calls_before_move() ? -1 : neighbor->ncalls;
   }
   return {list->inum, list->ilist, list->numneigh, list->firstneigh, NEIGHMASK};
@@ -653,7 +658,56 @@ mliap_local_result PairMLIAPLocal::full(const Points &now, bool keep, bool force
   Shares shares(now.n_own, [&](int begin, int end, mliap_local::Rows &rows) {
     mliap_local::find_rows(now, list, model_.cutoff, listed_, begin, end, rows);
   });
+  if (forces && can_halve(now, list))
+    shares.halve([&](int begin, int end, mliap_local::Rows &rows) {
+      half_list_.find_rows(now, model_.cutoff, begin, end, rows);
+    });
   return evaluate(now, shares, keep, forces, atoms);
+}
+
+/* Whether most pairs can do for both of their edges. Which end has a pair is settled when the list
+   is built. What LAMMPS calls the centroid stress tells the two edges apart. */
+bool PairMLIAPLocal::can_halve(const Points &now, const mliap_local::NeighbourList &list)
+{
+  if (!model_.half || cvflag_atom) return false;
+  if (half_list_old_) find_ends(now);
+  if (half_list_old_ || !half_list_.is_of(now)) half_list_.make(now, list);
+  half_list_old_ = false;
+  if (half_list_.paired() < LEAST_PAIRED) return false;
+  for (int i = 0; i < now.n_own; i++)
+    if (now.species[i] >= 0 && listed_[i] < 0) return false;
+  return true;
+}
+
+/* See Ends in neighbours.h. An image is told by its ID, and lies whole edges of the box away. */
+void PairMLIAPLocal::find_ends(const Points &now)
+{
+  std::unordered_map<tagint, int> own;
+  for (int k = now.n_own; k < now.n_all; k++) own.emplace(atom->tag[k], -1);
+  for (int k = 0; k < now.n_own; k++)
+    if (const auto image = own.find(atom->tag[k]); image != own.end()) image->second = k;
+  std::int64_t edge[3];
+  for (int c = 0; c < 3; c++) edge[c] = std::llround(DIRECTION[c] * domain->prd[c]);
+  const double *h_inv = domain->h_inv;
+  const auto along_edges = [&](const double *d, int c) {
+    return c == 0 ? h_inv[0] * d[0] + h_inv[5] * d[1] + h_inv[4] * d[2]
+        : c == 1  ? h_inv[1] * d[1] + h_inv[3] * d[2]
+                  : h_inv[2] * d[2];
+  };
+  mliap_local::Ends &ends = half_list_.ends;
+  ends.owner.resize(now.n_all);
+  ends.depth.resize(now.n_all);
+  for (int k = 0; k < now.n_all; k++) {
+    const int owner = k < now.n_own ? k : own[atom->tag[k]];
+    ends.owner[k] = owner;
+    if (owner < 0) continue;
+    const double *x = now.x + 3 * k, *at = now.x + 3 * owner;
+    const double away[3] = {x[0] - at[0], x[1] - at[1], x[2] - at[2]};
+    ends.depth[k] = owner == k ? 0 : ends.depth[owner];
+    for (int c = 0; c < 3; c++)
+      ends.depth[k] += owner == k ? std::llround(along_edges(x, c) * edge[c])
+                                  : std::llround(along_edges(away, c)) * edge[c];
+  }
 }
 
 /* All atoms, with neighbours from a search that has nothing in common with what it verifies. */
@@ -742,5 +796,6 @@ void PairMLIAPLocal::failed()
 
 double PairMLIAPLocal::memory_usage()
 {
-  return Pair::memory_usage() + static_cast<double>(forces_of_.capacity()) * sizeof(double);
+  return Pair::memory_usage() + static_cast<double>(forces_of_.capacity()) * sizeof(double) +
+      half_list_.bytes();
 }

@@ -95,6 +95,8 @@ class PairMLIAPLocal : public Pair {
   void evaluate_whole(const mliap_local::Points &, const mliap_local::NeighbourList &,
                       const std::vector<int> &atoms);
   std::vector<int> images();
+  bool can_halve(const mliap_local::Points &, const mliap_local::NeighbourList &);
+  void find_ends(const mliap_local::Points &);
   mliap_local::Changes::Answer compare(const mliap_local::Points &, double overlap);
   [[noreturn]] void failed();
 
@@ -118,6 +120,8 @@ class PairMLIAPLocal : public Pair {
   std::vector<int> species_;
   std::vector<int> listed_;    // own atoms that the list has
   std::vector<int> listed_species_;    // when the list was built
+  mliap_local::HalfList half_list_;
+  bool half_list_old_ = true;    // LAMMPS's list was built since
   std::vector<double> atom_energy_, forces_of_;    // of the last evaluation
   double virial_of_[6] = {};
   bigint last_trial_ = -1;    // fix_->moves() at the last trial

@@ -25,6 +25,18 @@ void Rows::clear()
   atoms.clear();
   species.clear();
   first.assign(1, 0);
+  for (const int atom : others) places_[atom] = -1;
+  others.clear();
+}
+
+int Rows::place(int atom, int n)
+{
+  if (static_cast<int>(places_.size()) < n) places_.resize(n, -1);
+  if (places_[atom] < 0) {
+    places_[atom] = static_cast<int>(others.size());
+    others.push_back(atom);
+  }
+  return places_[atom];
 }
 
 void Rows::begin_row(int atom, int kind, int room)
@@ -63,6 +75,68 @@ void find_rows(const Points &points, const NeighbourList &list, double cutoff,
       const double *x_j = points.x + 3 * static_cast<std::size_t>(j);
       const bool near = square_distance(x_i, x_j) < cutoff2;
       rows.add(j, points.species[j], x_i, x_j, near & (points.species[j] >= 0));
+    }
+  }
+}
+
+void HalfList::make(const Points &points, const NeighbourList &list)
+{
+  std::vector<int> listed;
+  list_own(points, list, listed);
+  species_.assign(points.species, points.species + points.n_all);
+  first_.assign(1, 0);
+  neighbours_.clear();
+  long paired = 0, all = 0;
+  for (int i = 0; i < points.n_own; i++) {
+    const int kind = points.species[i], n = listed[i] >= 0 && kind >= 0 ? list.numneigh[i] : 0;
+    for (int jj = 0; jj < n; jj++) {
+      const int j = list.firstneigh[i][jj] & list.mask, owner = ends.owner[j];
+      const bool pair = points.species[j] == kind && owner >= 0;
+      const bool farther =
+          ends.depth[j] > ends.depth[i] || (ends.depth[j] == ends.depth[i] && owner > i);
+      all += points.species[j] >= 0;
+      paired += pair;
+      if (!pair || farther) neighbours_.push_back(j);
+    }
+    first_.push_back(neighbours_.size());
+  }
+  paired_ = all ? static_cast<double>(paired) / all : 0.0;
+}
+
+double HalfList::bytes() const
+{
+  return static_cast<double>(neighbours_.capacity() + species_.capacity()) * sizeof(int) +
+      static_cast<double>(first_.capacity()) * sizeof(std::size_t) +
+      static_cast<double>(ends.owner.capacity()) * (sizeof(int) + sizeof(std::int64_t));
+}
+
+bool HalfList::is_of(const Points &points) const
+{
+  return species_.size() == static_cast<std::size_t>(points.n_all) &&
+      std::equal(species_.begin(), species_.end(), points.species);
+}
+
+void HalfList::find_rows(const Points &points, double cutoff, int begin, int end, Rows &rows) const
+{
+  const double cutoff2 = cutoff * cutoff;
+  rows.clear();
+  for (int i = begin; i < end; i++) {
+    const int kind = points.species[i];
+    const int n = kind >= 0 ? static_cast<int>(first_[i + 1] - first_[i]) : 0;
+    const int *neighbours = neighbours_.data() + first_[i];
+    rows.begin_row(i, kind, n);
+    const int from = rows.first.back();
+    const double *x_i = points.x + 3 * static_cast<std::size_t>(i);
+    for (int jj = 0; jj < n; jj++) {
+      const int j = neighbours[jj];
+      const double *x_j = points.x + 3 * static_cast<std::size_t>(j);
+      const bool near = square_distance(x_i, x_j) < cutoff2;
+      rows.add(j, points.species[j], x_i, x_j, near & (points.species[j] >= 0));
+    }
+    if (rows.other.size() < rows.senders.size()) rows.other.resize(rows.senders.size());
+    for (int k = from; k < rows.first.back(); k++) {
+      const int owner = ends.owner[rows.senders[k]];
+      rows.other[k] = rows.kinds[k] != kind || owner < 0 ? -1 : rows.place(owner, points.n_own);
     }
   }
 }
@@ -112,6 +186,18 @@ void lay_rows(const Rows &rows, int capacity, int width, int *species, signed ch
               static_cast<signed char>(-1));
   std::copy(rows.species.begin(), rows.species.end(), species);
   std::fill(species + rows.n_rows(), species + capacity, -1);
+}
+
+void lay_others(const Rows &rows, int capacity, int width, int *others, int *other)
+{
+  const int none = static_cast<int>(rows.others.size());
+  std::copy(rows.others.begin(), rows.others.end(), others);
+  std::fill_n(other, static_cast<std::size_t>(capacity) * width, none);
+  for (int row = 0; row < rows.n_rows(); row++) {
+    int *laid = other + static_cast<std::size_t>(row) * width;
+    for (int k = rows.first[row]; k < rows.first[row + 1]; k++, laid++)
+      if (rows.other[k] >= 0) *laid = rows.other[k];
+  }
 }
 
 template void lay_rows(const Rows &, int, int, int *, signed char *, float *);

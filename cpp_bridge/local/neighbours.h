@@ -4,6 +4,8 @@
 
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -44,6 +46,9 @@ class Rows {
   std::vector<int> senders;    /* place among the points */
   std::vector<signed char> kinds;    /* species */
   std::vector<double> r_ij[3];
+  /* After HalfList::find_rows: atoms at the other ends of edges that stand for two, each once; and the
+     place there of each neighbour, or -1. */
+  std::vector<int> others, other;
 
   void clear();
   /* A row without neighbours so far, and room for so many. */
@@ -59,6 +64,11 @@ class Rows {
   }
   int n_rows() const { return static_cast<int>(species.size()); }
   int width() const;
+  /* The place of an atom, below `n`, among the others. */
+  int place(int atom, int n);
+
+ private:
+  std::vector<int> places_;    /* of each atom, -1 where it has none */
 };
 
 /* Adds to `row` the neighbours of atom i within the cutoff, in the order of the list. */
@@ -69,6 +79,34 @@ void find_row(const Points &points, const NeighbourList &list, double cutoff, in
    neighbours. */
 void find_rows(const Points &points, const NeighbourList &list, double cutoff,
                const std::vector<int> &atoms, int begin, int end, Rows &rows);
+
+/* Of each point the own atom that it is or is an image of, -1 if it is of another process; and how
+   far it lies along some direction, as an integer: images differ from their atoms by the same
+   integers, so that of two opposite edges exactly one has the farther sender. */
+struct Ends {
+  std::vector<int> owner;
+  std::vector<std::int64_t> depth;
+};
+
+/* A list where one edge stands for two, if both ends are own atoms of one species. */
+class HalfList {
+ public:
+  Ends ends;
+
+  void make(const Points &points, const NeighbourList &list);
+  /* Of the list that it was made from, is it still good? Types change without another list. */
+  bool is_of(const Points &points) const;
+  /* The part of that list's edges that are one of two. */
+  double paired() const { return paired_; }
+  double bytes() const;
+  /* Rows as find_rows finds them; row i belongs to own atom i. */
+  void find_rows(const Points &points, double cutoff, int begin, int end, Rows &rows) const;
+
+ private:
+  std::vector<std::size_t> first_;
+  std::vector<int> neighbours_, species_;
+  double paired_ = 0.0;
+};
 
 /* All own atoms in turn; ~i for those that the list leaves out. */
 void list_own(const Points &points, const NeighbourList &list, std::vector<int> &atoms);
@@ -96,6 +134,7 @@ void add_forces(const Rows &rows, int capacity, int width, const Real *gradient,
 template <typename Real>
 void lay_rows(const Rows &rows, int capacity, int width, int *species, signed char *kinds,
               Real *r_ij);
+void lay_others(const Rows &rows, int capacity, int width, int *others, int *other);
 
 /* Adds to `near` the places p of [begin, end) with |x_p - at| < cutoff that contribute, in order. */
 void find_near(const double *x, const int *species, int begin, int end, const double *at,

@@ -9,7 +9,8 @@ static thread_local Rows rows;
 
 mliap_local_rows Shares::wanted()
 {
-  return {n_rows_, this, find, lay, sums_.f ? add : nullptr, 0, nullptr, 0, 0};
+  return {n_rows_, this, find, find_half_ ? find_half : nullptr, lay, sums_.f ? add : nullptr, 0,
+          nullptr, 0,    0};
 }
 
 int Shares::find(void *self, int begin, int end, int *width)
@@ -23,14 +24,27 @@ int Shares::find(void *self, int begin, int end, int *width)
   }
 }
 
+int Shares::find_half(void *self, int begin, int end, int *width, int *n_others)
+{
+  try {
+    static_cast<Shares *>(self)->find_half_(begin, end, rows);
+    *width = rows.width();
+    *n_others = static_cast<int>(rows.others.size());
+    return 1;
+  } catch (...) {
+    return 0;
+  }
+}
+
 int Shares::lay(void *, int capacity, int width, int real_bytes, int *species, signed char *kinds,
-                void *r_ij)
+                void *r_ij, int *others, int *other)
 {
   if (capacity < rows.n_rows() || width < rows.width()) return 0;
   if (real_bytes == sizeof(float))
     lay_rows(rows, capacity, width, species, kinds, static_cast<float *>(r_ij));
   else
     lay_rows(rows, capacity, width, species, kinds, static_cast<double *>(r_ij));
+  if (other) lay_others(rows, capacity, width, others, other);
   return 1;
 }
 

@@ -18,6 +18,8 @@ class Shares {
   using Find = std::function<void(int begin, int end, Rows &rows)>;
 
   Shares(int n_rows, Find find) : n_rows_(n_rows), find_(std::move(find)) {}
+  /* Pairs may do for both of their edges, and are found like this. */
+  void halve(Find find) { find_half_ = std::move(find); }
   Shares(const Shares &) = delete;
   Shares &operator=(const Shares &) = delete;
 
@@ -28,12 +30,13 @@ class Shares {
 
  private:
   static int find(void *, int begin, int end, int *width);
+  static int find_half(void *, int begin, int end, int *width, int *n_others);
   static int lay(void *, int capacity, int width, int real_bytes, int *species, signed char *kinds,
-                 void *r_ij);
+                 void *r_ij, int *others, int *other);
   static int add(void *, int capacity, int width, int real_bytes, const void *gradient);
 
   int n_rows_;
-  Find find_;
+  Find find_, find_half_;
   Sums sums_{};
 };
 

@@ -123,6 +123,7 @@ def _convert(options, name, words, family):
             allow_jump=True,  # it is what was published
             origin=origin_of(name, words, options, __version__),
             grade=made.grade,
+            half=made.half,
         )
     jumps = model.metadata.jumps
     print(
@@ -174,6 +175,7 @@ def _info(options):
         "isolated energies": " ".join(f"{e} {value:.10g}" for e, value in energies.items()) or None,
         "derivatives": ("none: energies only", "forces", "forces and Hessians")[model["vjp_order"]],
         "grade": "of extrapolation" if model["grade"] else "none",
+        "equal elements": "a message does for both ends" if metadata["parity"] else None,
         "widths": f"embedding {model['embedding_width']}, message {model['message_width']}",
         "exported by jax": metadata["jax_version"],
         "converted from": _origin(metadata["converted"]),

@@ -46,6 +46,7 @@ def mliap_local_open(settings, model, error, error_size):
         model.cutoff = session.cutoff
         model.overlap = session.overlap
         model.differentiable = session.differentiable
+        model.half = session.half
         model.rounding = session.rounding
         for pointer, values in (
             (model.isolated_energy, session.isolated_energies),
@@ -122,17 +123,33 @@ class _Shares:
 
     def __init__(self, rows) -> None:
         self.n_rows, self._rows = rows.n_rows, rows
+        self.half = bool(rows.find_half)
 
     def find(self, begin: int, end: int) -> int:
         width = ffi.new("int *")
         self._check(self._rows.find(self._rows.caller, begin, end, width), "find")
         return width[0]
 
-    def lay(self, species: np.ndarray, neighbour_species: np.ndarray, r_ij: np.ndarray) -> None:
+    def find_half(self, begin: int, end: int) -> tuple[int, int]:
+        width, n_others = ffi.new("int *"), ffi.new("int *")
+        good = self._rows.find_half(self._rows.caller, begin, end, width, n_others)
+        self._check(good, "find_half")
+        return width[0], n_others[0]
+
+    def lay(
+        self,
+        species: np.ndarray,
+        neighbour_species: np.ndarray,
+        r_ij: np.ndarray,
+        others: np.ndarray | None = None,
+        other: np.ndarray | None = None,
+    ) -> None:
         arrays = (
             ffi.from_buffer("int *", species),
             ffi.from_buffer("signed char *", neighbour_species),
             ffi.from_buffer("void *", r_ij),
+            ffi.NULL if others is None else ffi.from_buffer("int *", others),
+            ffi.NULL if other is None else ffi.from_buffer("int *", other),
         )
         sizes = (*neighbour_species.shape, r_ij.itemsize)
         self._check(self._rows.lay(self._rows.caller, *sizes, *arrays), "lay")

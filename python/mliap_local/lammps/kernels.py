@@ -21,6 +21,7 @@ from mliap_local.core import padding
 from mliap_local.core.compiling import blocks, few_rows
 from mliap_local.core.lens import IDENTITY_LENS
 from mliap_local.core.table import Table
+from mliap_local.lammps.half import HalfRows, read_out
 from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import (
     LocalMLIAPCache,
@@ -85,14 +86,14 @@ class Kernels:
         masses = metadata.masses or {}
         self.masses = [float(masses.get(element, 0.0)) for element in elements]
         self.differentiable, self.edges_last = model.vjp_order >= 1, bool(model.edges_last)
-        self._message_width = model.message_width
+        self.message_width = model.message_width
         self.rounding = ROUNDING[metadata.precision]
         self._large_sum = LARGE_SUM[metadata.precision]
         self.dtype = np.float32 if metadata.precision == "32bit" else np.float64
         self.numbers = tuple(int(number) for number in atomic_numbers(elements))
         with jax.default_device(self.device):  # the model may not know the default one
             try:
-                self.isolated_energies, self._message_width = _isolated(
+                self.isolated_energies, self.message_width = _isolated(
                     model.functions, np.array(self.numbers)
                 )
             except Exception as error:  # JAX and XLA raise what they like
@@ -100,7 +101,7 @@ class Kernels:
                 raise file_error(model_file, None, expected, failure_text(error)) from error
         functions, self.grade_function = model.functions, model.grade
         if relative:
-            functions, self.grade_function = _relative(functions, model.grade, self._message_width)
+            functions, self.grade_function = _relative(functions, model.grade, self.message_width)
         self._model = LocalMLIAPData(
             cutoff=Table(np.full((1,), self.cutoff)),
             init_function=functions.node_init,
@@ -114,6 +115,12 @@ class Kernels:
         here = jax.sharding.SingleDeviceSharding(self.device)
         self.energy = jax.jit(self._energy, out_shardings=here, compiler_options=of_blocks)
         self.forces = jax.jit(self._forces, out_shardings=here, compiler_options=of_blocks)
+        self.parity = None
+        if metadata.parity is not None and self.device.platform == "cpu":
+            self.parity = np.where(np.array(list(metadata.parity)) == "-", -1, 1).astype(self.dtype)
+        self.half_sums = jax.jit(self._half_sums, static_argnums=1, compiler_options=of_blocks)
+        self.read_out = jax.jit(self._read_out, out_shardings=here, compiler_options=of_blocks)
+        self.half_gradient = jax.jit(self._half_gradient, compiler_options=of_blocks)
         self.scale = jax.jit(_scale_of, out_shardings=here)
         self.update = jax.jit(partial(self._update, False), compiler_options=options)
         self.graded_update = jax.jit(partial(self._update, True), compiler_options=options)
@@ -135,7 +142,7 @@ class Kernels:
 
     def block_rows(self, width: int, n_rows: int) -> int:
         """Rows of so many neighbours that are evaluated at once, where there are `n_rows`."""
-        return padding.block_rows(width, self._message_width, n_rows, self.device.platform)
+        return padding.block_rows(width, self.message_width, n_rows, self.device.platform)
 
     def _input(self, edges: Any, cache: LocalMLIAPCache | None = None) -> LocalMLIAPInput:
         config = self._model if cache is None else dataclasses.replace(self._model, cache=cache)
@@ -152,12 +159,26 @@ class Kernels:
         patch = full_patch(terms, IDENTITY_LENS).patch
         return patch, _sums_of(patch.cache), gradient
 
+    def _half_sums(self, half: HalfRows, n_others: int) -> tuple[jax.Array, jax.Array]:
+        return half.message_sums(self._model, jnp.asarray(self.parity), n_others)
+
+    def _read_out(
+        self, n_rows: jax.Array, species: jax.Array, sums: jax.Array
+    ) -> tuple[LocalMLIAPPatch, jax.Array, jax.Array]:
+        """The patch, (energy, sum of squared energies of atoms), and dE/dM."""
+        terms, slopes = read_out(self._model, self.numbers, n_rows, species, sums)
+        patch = full_patch(terms, IDENTITY_LENS).patch
+        return patch, _sums_of(patch.cache), slopes
+
+    def _half_gradient(self, half: HalfRows, own: jax.Array, others: jax.Array) -> jax.Array:
+        return half.gradient(self._model, jnp.asarray(self.parity), own, others)
+
     def empty(self, cache: LocalMLIAPCache | None, n_rows: int) -> LocalMLIAPCache:
         """A cache of so many rows that holds none, in the memory of the other where that fits."""
         if cache is not None and cache.msg_sum.shape[0] == n_rows:
             return self._forget(cache)
         # bound to the device, as what other calls leave is: else each would be compiled twice
-        sums = jax.device_put(np.zeros((n_rows, self._message_width), self.dtype), self.device)
+        sums = jax.device_put(np.zeros((n_rows, self.message_width), self.dtype), self.device)
         energies = jax.device_put(np.zeros(n_rows, self.dtype), self.device)
         return LocalMLIAPCache(None, sums, energies, jax.device_put(np.zeros(1), self.device))
 

@@ -20,7 +20,7 @@ from mliap_local.core.table import AnyArray
 from mliap_local.local import AtomTerms, LocalMLIAPData, RowBlocks, RowChange
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
     """Edges are flat: to find the row of each would cost a division."""
 
     species: Array  # [b], -1: no atom
@@ -60,10 +60,10 @@ class NeighbourRows:
         """Message sums and energies of all rows."""
         table = config.init_function(jnp.array(self.numbers))
 
-        def one(block: _Block) -> tuple[Array, Array]:
-            h_i = table[jnp.maximum(block.species, 0)]  # -> [b, d]
+        def one(block: Block) -> tuple[Array, Array]:
+            h_i = embedded(table, block.species)  # -> [b, d]
             sums = _message_sums(config, table, block, h_i, block.r_ij, False)
-            return sums, _energies(config, block, h_i, sums)
+            return sums, block_energies(config, block.species, h_i, sums)
 
         return self._terms(*self._evaluate(config, one))
 
@@ -74,18 +74,20 @@ class NeighbourRows:
         """
         table = config.init_function(jnp.array(self.numbers))
 
-        def one(block: _Block) -> tuple[Array, Array, Array]:
-            h_i = table[jnp.maximum(block.species, 0)]  # -> [b, d]
+        def one(block: Block) -> tuple[Array, Array, Array]:
+            h_i = embedded(table, block.species)  # -> [b, d]
             sums, of_edges = jax.vjp(
                 lambda r: _message_sums(config, table, block, h_i, r, self.edges_last), block.r_ij
             )
 
             def read(sums: Array) -> tuple[Array, Array]:
-                energies, of_sums = jax.vjp(lambda s: _energies(config, block, h_i, s), sums)
+                energies, of_sums = jax.vjp(
+                    lambda s: block_energies(config, block.species, h_i, s), sums
+                )
                 return energies, of_sums(jnp.ones_like(energies))[0]
 
             # else the readout's gradient is computed for each edge
-            energies, of_sums = _kept(block.species, read, sums)
+            energies, of_sums = kept(block.species, read, sums)
             return sums, energies, jnp.where(block.present, of_edges(of_sums)[0], 0)
 
         sums, energies, gradient = self._evaluate(config, one)
@@ -95,27 +97,12 @@ class NeighbourRows:
         raise AssertionError("rows of all atoms are a full evaluation, not a change")
 
     def _evaluate(
-        self, config: LocalMLIAPData, function: Callable[[_Block], tuple[Array, ...]]
+        self, config: LocalMLIAPData, function: Callable[[Block], tuple[Array, ...]]
     ) -> tuple[Array, ...]:
         """Apply a function to each block in use and put its results together: sums and energies of
         rows, and the gradient of edges if there is one."""
-        capacity, width = self.neighbour_species.shape
-        species, n = jnp.asarray(self.species), self.block * width
-        edges = jnp.ravel(self.neighbour_species), jnp.reshape(self.r_ij, (3, -1))
-
-        def edges_at(k: Array | int, kinds: Array, r_ij: Array) -> tuple[Array, Array]:
-            slice_in = jax.lax.dynamic_slice_in_dim
-            return slice_in(kinds, k * n, n), slice_in(r_ij, k * n, n, axis=1)
-
-        def block_at(k: Array | int) -> _Block:
-            of_block = jax.lax.dynamic_slice_in_dim(species, k * self.block, self.block)
-            shown = _kept(
-                of_block, lambda k, *edges: _shown(config, *edges_at(k, *edges)), k, *edges
-            )
-            return _Block(of_block, edges_at(k, *edges)[0], *shown)
-
-        shapes, axes = jax.eval_shape(lambda: function(block_at(0))), (0, 0, 1)
-        most = capacity // self.block
+        shapes, axes = jax.eval_shape(lambda: function(self.block_at(config, 0))), (0, 0, 1)
+        most = len(self.species) // self.block
         results = tuple(
             jnp.zeros([n * most if k == axis else n for k, n in enumerate(s.shape)], s.dtype)
             for s, axis in zip(shapes, axes, strict=False)
@@ -124,17 +111,38 @@ class NeighbourRows:
         def evaluate_block(k: Array, results: tuple[Array, ...]) -> tuple[Array, ...]:
             return tuple(
                 jax.lax.dynamic_update_slice_in_dim(result, part, k * part.shape[axis], axis)
-                for result, part, axis in zip(results, function(block_at(k)), axes, strict=False)
+                for result, part, axis in zip(
+                    results, function(self.block_at(config, k)), axes, strict=False
+                )
             )
 
-        n_blocks = (self.n_rows + self.block - 1) // self.block
-        return jax.lax.fori_loop(0, n_blocks, evaluate_block, results)
+        return jax.lax.fori_loop(0, self.n_blocks, evaluate_block, results)
+
+    @property
+    def n_blocks(self) -> Array | np.integer:
+        """Blocks in use."""
+        return (self.n_rows + self.block - 1) // self.block
+
+    def block_at(self, config: LocalMLIAPData, k: Array | int) -> Block:
+        """A block's atoms and edges."""
+        n = self.block * self.neighbour_species.shape[1]
+        edges = jnp.ravel(self.neighbour_species), jnp.reshape(self.r_ij, (3, -1))
+        species = jax.lax.dynamic_slice_in_dim(
+            jnp.asarray(self.species), k * self.block, self.block
+        )
+
+        def edges_at(k: Array | int, kinds: Array, r_ij: Array) -> tuple[Array, Array]:
+            slice_in = jax.lax.dynamic_slice_in_dim
+            return slice_in(kinds, k * n, n), slice_in(r_ij, k * n, n, axis=1)
+
+        shown = kept(species, lambda k, *edges: _shown(config, *edges_at(k, *edges)), k, *edges)
+        return Block(species, edges_at(k, *edges)[0], *shown)
 
     def _terms(self, sums: Array, energies: Array) -> AtomTerms:
         return AtomTerms(None, sums, energies, jnp.where(self.species >= 0, 0, 1), 1)
 
 
-def _kept(species: Array, function: Callable[..., Any], *arguments: Any) -> Any:
+def kept(species: Array, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a branch that is always taken, for a block in use has an atom: what it
     returns is in memory, once. All else XLA fuses on a CPU, and computes it again in each use."""
 
@@ -146,6 +154,13 @@ def _kept(species: Array, function: Callable[..., Any], *arguments: Any) -> Any:
         return jax.lax.cond(jnp.any(species >= 0), function, zeros, *arguments)
 
     return jax.lax.platform_dependent(*arguments, cpu=branch, default=function)
+
+
+def embedded(table: Array, species: Array) -> Array:
+    """Embeddings of species, (n, d); anything for -1. Of one species XLA knows them beforehand."""
+    if len(table) == 1:
+        return jnp.broadcast_to(table, (len(species), table.shape[1]))
+    return table[jnp.maximum(species, 0).astype(jnp.int32)]
 
 
 def _shown(config: LocalMLIAPData, neighbour_species: Array, r_ij: Array) -> tuple[Array, Array]:
@@ -160,28 +175,43 @@ def _shown(config: LocalMLIAPData, neighbour_species: Array, r_ij: Array) -> tup
 def _message_sums(
     config: LocalMLIAPData,
     table: Array,
-    block: _Block,
+    block: Block,
     h_i: Array,
     r_ij: Array,
     edges_last: bool,
 ) -> Array:
-    """Message sums of one block, (b, m).
+    """Message sums of one block, (b, m)."""
+    m_ij = block_messages(config, table, block, h_i, r_ij, edges_last)
+    if edges_last:
+        return m_ij.reshape(-1, len(h_i), len(block.present) // len(h_i)).sum(axis=2).T
+    return m_ij.reshape(len(h_i), len(block.present) // len(h_i), -1).sum(axis=1)
+
+
+def block_messages(
+    config: LocalMLIAPData,
+    table: Array,
+    block: Block,
+    h_i: Array,
+    r_ij: Array,
+    edges_last: bool,
+) -> Array:
+    """Messages of one block's edges, zero where there is none: (m, e) or (e, m).
 
     As `mliap_local.local.messages` does it, but components lie apart, so that the processor's
     vectors lie along edges.
     """
     n_rows, n_edges = len(h_i), len(block.present)
-    h_j = table[jnp.maximum(block.neighbour_species, 0).astype(jnp.int32)]  # -> [e, d]
+    h_j = embedded(table, block.neighbour_species)  # -> [e, d]
     h_i = jnp.broadcast_to(h_i[:, None], (n_rows, n_edges // n_rows, h_i.shape[1]))
     m_ij = config.edge_function(h_i.reshape(h_j.shape), h_j, r_ij.T)
     if edges_last:  # undoes the model's transposition
-        return jnp.where(block.present, m_ij.T, 0).reshape(-1, *h_i.shape[:2]).sum(axis=2).T
-    return jnp.where(block.present[:, None], m_ij, 0).reshape(*h_i.shape[:2], -1).sum(axis=1)
+        return jnp.where(block.present, m_ij.T, 0)
+    return jnp.where(block.present[:, None], m_ij, 0)
 
 
-def _energies(config: LocalMLIAPData, block: _Block, h_i: Array, sums: Array) -> Array:
+def block_energies(config: LocalMLIAPData, species: Array, h_i: Array, sums: Array) -> Array:
     """Energies of a block's atoms, (b,)."""
-    return jnp.where(block.species >= 0, config.readout_function(h_i, sums), 0)
+    return jnp.where(species >= 0, config.readout_function(h_i, sums), 0)
 
 
 @jax.tree_util.register_dataclass

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from mliap_local.core import padding
+from mliap_local.core.table import AnyArray
+from mliap_local.lammps.half import READ_ROWS, HalfRows
 from mliap_local.lammps.kernels import Kernels, Proposal, open_kernels
 from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import LocalMLIAPCache, LocalMLIAPPatch
@@ -76,12 +78,13 @@ class Session:
         self._cache: LocalMLIAPCache | None = None
         self._proposal: Proposal | None = None
         self._named = _Named(model_file)
-        self._width = self._cache_rows = 0
+        self._width = self._half_width = self._cache_rows = 0
+        self.half = kernels.parity is not None and kernels.differentiable
         self._scale: Any = None  # of message sums at the last settled full evaluation
         self._update = kernels.graded_update if graded else kernels.update
         self._threads = threads
         self._pool = ThreadPoolExecutor(self._threads)  # starts threads when they are first needed
-        self._lock, self._memory = threading.Lock(), _Memory()
+        self._lock, self._memory, self._others = threading.Lock(), _Memory(), _Memory()
         self._measured = kernels.dtype == np.float64  # see ROUNDING in kernels.py
 
     def full(
@@ -113,7 +116,13 @@ class Session:
             self._proposal, self._scale = None, None
             cache = self._kernels.empty(cache, self._cache_rows)
             writing = _Writing(self._kernels, cache, np.arange(n, dtype=np.int32))
-            answer = self._evaluate(shares, forces, atom_energy, writing, self._graded)
+            half = self.half and shares.half and self._threads <= padding.half_shares(n)
+            if forces and half:  # more threads than shares have more to do with all edges
+                if not self._measured:
+                    self._evaluate(shares, False, None, None)
+                answer = self._evaluate_half(shares, atom_energy, writing)
+            else:
+                answer = self._evaluate(shares, forces, atom_energy, writing, self._graded)
             self._cache = writing.cache
             return answer
 
@@ -179,6 +188,7 @@ class Session:
         totals = np.zeros(2)
         fused = writing is not None and not forces and atom_energy is None and share >= n
         fused = fused and self._measured and not graded
+        finish = self._finish(atom_energy, writing, totals)
 
         def evaluate(begin: int) -> None:
             end = min(begin + share, n)
@@ -196,24 +206,89 @@ class Session:
             sums = np.asarray(sums)
             if begin == 0 and not self._measured:
                 self._measure(kernel, rows, patch)
-            grade = 0.0
-            if graded:
-                arguments = rows.species, patch.cache.msg_sum
-                grade = float(self._compiled(("grade", capacity), self._kernels.grades, *arguments))
+            grade = self._grade(rows.species, patch) if graded else 0.0
             with turns.take(begin // share):
-                self.grade = float(np.maximum(self.grade, grade))  # not a number, if one is
                 if forces:
                     shares.add(np.asarray(gradient[0]))
-                if atom_energy is not None:
-                    atom_energy[begin:end] = np.asarray(patch.cache.energies)[: end - begin]
-                if writing is not None:
-                    writing.write(patch, begin, end)
-                totals[:] += sums
+                finish(begin, end, patch, sums, grade)
 
         self._on_threads(evaluate, range(0, n, share), threads, turns)
         self._width = max(widths)
         if writing is not None:
             totals[0] = writing.energy(totals[0])
+        energy, squares = totals.tolist()
+        return energy, squares
+
+    def _evaluate_half(
+        self, shares: Shares, atom_energy: np.ndarray | None, writing: _Writing
+    ) -> tuple[float, float]:
+        """`_evaluate` with forces, one edge for two where that is possible: see half.py. Message
+        sums of all atoms are in memory meanwhile, then what the energy says of them."""
+        n, kernels = shares.n_rows, self._kernels
+        common = self._half_width
+        if n and not common:
+            few, _ = shares.find_half(0, min(n, FEW_ROWS))
+            common = padding.width_capacity(few, half=True)
+        block = kernels.block_rows(common, n)
+        share = block * max(1, math.ceil(n / padding.half_shares(n) / block))
+        share = min(share, max(n, 1))
+        sums = np.zeros((n, kernels.message_width), kernels.dtype)
+        slopes = sums  # once an atom is read out nobody needs its sum
+        species, widths, totals = np.empty(n, np.int32), [1], np.zeros(2)
+        finish = self._finish(atom_energy, writing, totals)
+
+        def laid_out(begin: int, end: int) -> tuple[HalfRows, np.ndarray]:
+            found, n_others = shares.find_half(begin, end)
+            width = padding.width_capacity(found, common, half=True)
+            widths.append(width)
+            block = kernels.block_rows(width, share)
+            capacity = padding.fill_capacity(share, block)
+            others = np.empty(n_others, np.int32)
+            (other,) = self._others.arrays(((capacity, width), np.int32))
+            rows = self._laid_out(shares, end - begin, capacity, width, block, others, other)
+            return HalfRows(rows, other), others
+
+        def sum_up(begin: int) -> None:
+            end = min(begin + share, n)
+            half, others = laid_out(begin, end)
+            capacity = padding.others_capacity(len(others))
+            shape = "half, sums", half.other.shape, capacity
+            own, there = self._compiled(shape, kernels.half_sums, half, capacity)
+            own, there = np.asarray(own), np.asarray(there)
+            species[begin:end] = half.rows.species[: end - begin]
+            with turns.take(begin // share):
+                sums[begin:end] += own[: end - begin]
+                sums[others] += there[: len(others)]
+
+        def read(begin: int) -> None:
+            end = min(begin + share, n)
+            capacity = padding.fill_capacity(share, READ_ROWS)
+            kinds = _padded(species[begin:end], (capacity,), -1, np.int32)
+            here = _padded(sums[begin:end], (capacity, sums.shape[1]), 0, sums.dtype)
+            arguments = np.int32(end - begin), kinds, here
+            patch, found, of_sums = self._compiled(("read", capacity), kernels.read_out, *arguments)
+            slopes[begin:end] = np.asarray(of_sums)[: end - begin]
+            found, grade = np.asarray(found), self._grade(kinds, patch) if self._graded else 0.0
+            with turns.take(begin // share):
+                finish(begin, end, patch, found, grade)
+
+        def differentiate(begin: int) -> None:
+            end = min(begin + share, n)
+            half, others = laid_out(begin, end)
+            capacity = padding.others_capacity(len(others))
+            own = _padded(slopes[begin:end], (len(half.other), slopes.shape[1]), 0, slopes.dtype)
+            there = _padded(slopes[others], (capacity, slopes.shape[1]), 0, slopes.dtype)
+            shape = "half, gradient", half.other.shape, capacity
+            gradient = self._compiled(shape, kernels.half_gradient, half, own, there)
+            gradient = np.asarray(gradient)
+            with turns.take(begin // share):
+                shares.add(gradient)
+
+        for task in sum_up, read, differentiate:
+            turns = _Turns()
+            self._on_threads(task, range(0, n, share), self._threads, turns)
+        self._half_width = max(widths)
+        totals[0] = writing.energy(totals[0])
         energy, squares = totals.tolist()
         return energy, squares
 
@@ -294,8 +369,30 @@ class Session:
             seen = SAFETY * np.sqrt(np.sum((others - energies) ** 2) / squares)
             self.rounding = max(self.rounding, min(seen, MOST_ROUNDING))
 
+    def _grade(self, species: AnyArray, patch: LocalMLIAPPatch) -> float:
+        """The largest of these atoms."""
+        arguments = species, patch.cache.msg_sum
+        return float(self._compiled(("grade", len(species)), self._kernels.grades, *arguments))
+
+    def _finish(
+        self, atom_energy: np.ndarray | None, writing: _Writing | None, totals: np.ndarray
+    ) -> Callable[..., None]:
+        """What happens to a share's energies when its turn has come."""
+
+        def finish(
+            begin: int, end: int, patch: LocalMLIAPPatch, sums: np.ndarray, grade: float
+        ) -> None:
+            self.grade = float(np.maximum(self.grade, grade))  # not a number, if one is
+            if atom_energy is not None:
+                atom_energy[begin:end] = np.asarray(patch.cache.energies)[: end - begin]
+            if writing is not None:
+                writing.write(patch, begin, end)
+            totals[:] += sums
+
+        return finish
+
     def _laid_out(
-        self, shares: Shares, n: int, capacity: int, width: int, block: int
+        self, shares: Shares, n: int, capacity: int, width: int, block: int, *ends: np.ndarray
     ) -> NeighbourRows:
         """What this thread's share has found, in memory that its next share uses again."""
         species, neighbour_species, r_ij = self._memory.arrays(
@@ -303,7 +400,7 @@ class Session:
             ((capacity, width), np.int8),
             ((3, capacity, width), self._kernels.dtype),
         )
-        shares.lay(species, neighbour_species, r_ij)
+        shares.lay(species, neighbour_species, r_ij, *ends)
         return NeighbourRows(
             self._kernels.numbers,
             np.int32(n),
@@ -364,10 +461,26 @@ class Shares(Protocol):
         """Find the neighbours of these atoms; return the largest number of any."""
         ...
 
-    def lay(self, species: np.ndarray, neighbour_species: np.ndarray, r_ij: np.ndarray) -> None:
+    half: bool
+    """Can one edge be found for two? See `mliap_local_rows` in bridge.h."""
+
+    def find_half(self, begin: int, end: int) -> tuple[int, int]:
+        """The same with one edge for two; and the number of atoms at other ends."""
+        ...
+
+    def lay(
+        self,
+        species: np.ndarray,
+        neighbour_species: np.ndarray,
+        r_ij: np.ndarray,
+        others: np.ndarray | None = None,
+        other: np.ndarray | None = None,
+    ) -> None:
         """Write what was found: shapes (capacity,), (capacity, width), (3, capacity, width).
 
-        Species are -1 where no atom or no neighbour is; r_ij may be anything there.
+        Species are -1 where no atom or no neighbour is; r_ij may be anything there. After
+        `find_half` also others, (n_others,), and other, (capacity, width), n_others where an edge
+        has no other end.
         """
         ...
 

@@ -18,6 +18,8 @@ from ..models import ModelFunctions, atomic_numbers
 _N_ATOMS = 8
 # Pairs of elements are tried one by one; of models that know many elements, the first few.
 _MOST_ELEMENTS = 6
+# At so many distances the messages of eight vectors are compared with those of their reverse.
+_PARITY_DISTANCES = 25
 
 
 class Check(NamedTuple):
@@ -40,6 +42,10 @@ class Report(NamedTuple):
     force_jump: float
     #: Energy of each element's isolated atom, in the model's unit of energy.
     isolated_energies: dict[str, float]
+    #: Of messages between equal elements: see `ModelMetadata.parity`. None: they have none.
+    parity: str | None
+    #: Operations of a message and its gradient, as XLA counts them; 0 where forces cannot be had.
+    edge_operations: float
 
 
 class _Tolerance(NamedTuple):
@@ -50,11 +56,12 @@ class _Tolerance(NamedTuple):
     inside: float  # how close to the cutoff is looked, in cutoffs
     energy_jump: float  # relative to the energy of a neighbour at typical distances
     force_jump: float  # the same, for cutoff times force
+    parity: float  # of messages, relative to the largest at that distance
 
 
 _TOLERANCES = {
-    "64bit": _Tolerance(1e-15, 1e-9, 1e-5, 1e-3, 1e-8, 1e-6, 1e-4),
-    "32bit": _Tolerance(1e-6, 1e-4, 3e-3, 5e-2, 1e-4, 1e-3, 1e-2),
+    "64bit": _Tolerance(1e-15, 1e-9, 1e-5, 1e-3, 1e-8, 1e-6, 1e-4, 1e-12),
+    "32bit": _Tolerance(1e-6, 1e-4, 3e-3, 5e-2, 1e-4, 1e-3, 1e-2, 1e-5),
 }
 
 
@@ -89,7 +96,11 @@ def check_functions(
     isolated = _isolated_energies(probe)
     finite = all(np.isfinite(value) for value in isolated.values())
     checks.append(Check("isolated energies", finite, f"{isolated}"))
-    return Report((*checks, cutoff_check), smooth, energy_jump, force_jump, isolated)
+    parity = _parity(probe)
+    operations = _edge_operations(probe) if probe.differentiable else 0.0
+    return Report(
+        (*checks, cutoff_check), smooth, energy_jump, force_jump, isolated, parity, operations
+    )
 
 
 def evaluate_once(
@@ -300,6 +311,41 @@ def _pair_in_company(probe, pair, distance):
     positions = np.zeros((_N_ATOMS, 3))
     positions[:, 0] = x * probe.cutoff
     return np.array([*pair, *pair, *[pair[0]] * 4]), positions
+
+
+def _parity(probe):
+    """For each column of a message between equal elements + or -: does it stay or turn its sign
+    where r_ij is reversed? None where a column does neither. One that is always zero stays."""
+    distances = np.linspace(0.05, 0.99, _PARITY_DISTANCES)
+    directions = probe.random.normal(size=(_PARITY_DISTANCES, _N_ATOMS, 3))
+    directions /= np.linalg.norm(directions, axis=2, keepdims=True)
+    r_ij = (probe.cutoff * distances[:, None, None] * directions).reshape(-1, 3)
+    signs = np.ones((2, jax.eval_shape(probe.edge, *_edge_shapes(probe)).shape[1]), bool)
+    for number in atomic_numbers(probe.elements):
+        h = probe.node_init(np.full(len(r_ij), number))
+        messages = (probe.edge(h, h, jnp.asarray(r, h.dtype)) for r in (r_ij, -r_ij))
+        here, there = (
+            np.asarray(m, np.float64).reshape(_PARITY_DISTANCES, _N_ATOMS, -1) for m in messages
+        )
+        tolerated = probe.tolerance.parity * np.max(np.abs(here), axis=1, keepdims=True)
+        for kind, sign in enumerate((1, -1)):
+            signs[kind] &= np.all(np.abs(there - sign * here) <= tolerated, axis=(0, 1))
+    even, odd = signs
+    return "".join(np.where(even, "+", "-")) if np.all(even | odd) else None
+
+
+def _edge_operations(probe):
+    def both(h_i, h_j, r_ij):
+        messages, pull_back = jax.vjp(lambda r: probe.edge(h_i, h_j, r), r_ij)
+        return messages, pull_back(jnp.ones_like(messages))
+
+    # enough edges for all that does not depend on their number
+    h, _, r_ij = (
+        jax.ShapeDtypeStruct((64 * _N_ATOMS, shape.shape[1]), shape.dtype)
+        for shape in _edge_shapes(probe)
+    )
+    found = jax.jit(both).lower(h, h, r_ij).compile().cost_analysis()
+    return (found or {}).get("flops", 0.0) / (64 * _N_ATOMS)
 
 
 def _isolated_energies(probe):

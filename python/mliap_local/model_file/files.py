@@ -58,6 +58,10 @@ CUTOFFS = 1e-6, 1e6
 #: A file that does not name its elements is tried with some that most models know.
 ANY_ELEMENTS = "H", "C", "O"
 
+#: Operations of an edge and of each column of its message from which on one message for both ends
+#: is worth its detour: of networks and ACE, of nothing cheaper (benchmarks/half.py).
+DEAR_EDGE, DEAR_COLUMN = 3000, 8
+
 _ASK = "ask who made this file for another"
 
 
@@ -87,6 +91,9 @@ class ModelMetadata:
     force_jump: float | None = None  #: the same for the force
     overlap: float | None = None  #: unit of length; closer, the model should not be asked
     jax_version: str | None = None  #: of the JAX that exported it
+    #: For each column of a message + or -: between atoms of one element m(-r_ij) is m(r_ij) or its
+    #: negative, so that one message does for both; see lammps/half.py.
+    parity: str | None = None
     converted: Origin | None = None  #: from which published potential, without its files
 
     @property
@@ -162,6 +169,9 @@ def _of_programs(path, blobs, metadata, platform) -> Model:
     if GRADE in blobs:
         blob = blobs[GRADE]
         grade = deserialise_grade(path, blob, metadata.precision, platform, (d, m))
+    if metadata.parity is not None and len(metadata.parity) != m:
+        where, expected = f"{_METADATA}: parity", f"a sign for each of {m} columns of a message"
+        raise file_error(path, where, expected, f"{len(metadata.parity)}", "export the model again")
     return Model(functions, metadata, order, d, m, last, grade=grade)
 
 
@@ -193,6 +203,9 @@ def check_model(path: str | PathLike) -> list[Check]:
     checks = [readable, *report.checks]
     if metadata.smooth and report.smooth is False:
         checks.append(Check("metadata", False, "smooth is true, yet the energy or force jumps"))
+    if metadata.parity is not None and report.parity != metadata.parity:
+        detail = "messages between equal elements do not change with the direction as parity says"
+        checks.append(Check("metadata", False, detail))
     relative = 1e-3 if metadata.precision == "32bit" else 1e-9
     for element, energy in (metadata.isolated_energies or {}).items():
         found = report.isolated_energies.get(element, energy)
@@ -264,6 +277,7 @@ def export_model(
     checks: bool = True,
     origin: Origin | None = None,
     grade: Callable[..., Any] | None = None,
+    half: bool | None = None,
 ) -> Model:
     """Write any three JAX functions as a model file, after checking them.
 
@@ -287,6 +301,8 @@ def export_model(
       origin: what `mliap-local convert` made it from, which goes into the file.
       grade: of extrapolation, `float[n, d], float[n, m] -> float[n]` of the readout's arguments:
         dimensionless, above 1 outside what the model was trained on; see `training_grade`.
+      half: True lets steps compute one message for both ends of a pair of equal elements, where
+        messages have a parity, False does not; None: where an edge is dear.
 
     Returns:
       The model as it will be read again.
@@ -355,6 +371,10 @@ def export_model(
             fields["smooth"] = report.smooth
         jumps = {"energy_jump": report.energy_jump, "force_jump": report.force_jump}
         fields |= {key: size for key, size in jumps.items() if size}
+        dear = max(DEAR_EDGE, DEAR_COLUMN * len(report.parity or ""))
+        if half is None:
+            half = report.edge_operations >= dear
+        fields |= {"parity": report.parity} if half and report.parity else {}
         fields.setdefault("isolated_energies", report.isolated_energies)
     metadata = _validate_metadata(path, fields)
     extra = origin.members() if origin else {}
@@ -502,6 +522,8 @@ def _validate_metadata(path, fields) -> ModelMetadata:
     need(isinstance(fields.get("smooth", True), bool), "smooth", "true or false")
     units = fields.get("units", "metal")
     need(isinstance(units, str) and units in UNITS, "units", "metal, real or lj")
+    parity = fields.get("parity", "+")
+    need(isinstance(parity, str) and parity and not parity.strip("+-"), "parity", "signs + and -")
     for key in ("energy_jump", "force_jump"):
         good = _is_number(fields.get(key, 0)) and fields.get(key, 0) >= 0
         need(good, key, "a number >= 0")

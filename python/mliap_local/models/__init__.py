@@ -71,6 +71,8 @@ class Converted(NamedTuple):
     jump: str = "as the file has it"
     #: Of extrapolation, `h, messages -> float[n]`, where the potential comes with one.
     grade: Callable[..., Any] | None = None
+    #: Is one message for both ends of a pair worth its detour? None: if an edge is dear.
+    half: bool | None = None
     note: str = ""  #: where the model is not quite what its own code makes of it
 
 

@@ -72,6 +72,7 @@ def convert(options) -> Converted:
         source=f"{source}; {rule}",
         overlap=overlap,
         note=rule,
+        half=True,  # tabulated too, where operations are few but look-ups are not
     )
 
 
