@@ -2,7 +2,9 @@
 
 All pair styles live in one process and take turns, chunk by chunk, so that a noisy machine is as
 noisy for all. A trial is an evaluation that fix gcmc asked for; its time is what LAMMPS books under
-Modify. Prints a table with the ratios, and writes results/gcmc.json and results/gcmc.png.
+Modify, less what it books for a stage without trials: the step's neighbour list of our pair style
+is booked there too. Prints a table with the ratios, and writes results/gcmc.json and
+results/gcmc.png.
 
     python benchmarks/gcmc.py [--cells 5 8 16 24] [--rounds 5]
 """
@@ -73,7 +75,7 @@ class Variant:
 
         self.log = folder / "log.lammps"
         self.lmp = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
-        self.mu = mu
+        self.mu, self.seed = mu, 1
         self.ours = "mliap_local" in style
         self.session: Any = None
         hydrogen = max(4, cells**3 * 4 // 20)
@@ -96,19 +98,25 @@ class Variant:
 
     def chunk(self, trials: int | None = None) -> float:
         """Seconds a trial in one Monte Carlo stage of 2 * trials attempts."""
-        number = trials or self.trials
-        if trials:
-            seed = 1000 + trials
-            self.lmp.command(
-                f"fix gas hydrogen gcmc 1 {number} {number} 2 {seed} {TEMPERATURE} {self.mu} 0.5 "
-                "full_energy group hydrogen"
-            )
-        before = self.evaluations()
+        nothing, asked_by_nothing = self.stage(0)
+        seconds, asked = self.stage(trials or self.trials)
+        return (seconds - nothing) / (asked - asked_by_nothing)
+
+    def stage(self, trials: int) -> tuple[float, float]:
+        """Seconds of one stage, and how many evaluations it asked for."""
+        self.seed += 1  # the same numbers again would insert atoms on top of others
+        before = 0.0
+        self.lmp.command(
+            f"fix gas hydrogen gcmc 1 {trials} {trials} 2 {self.seed} {TEMPERATURE} {self.mu} 0.5 "
+            "full_energy group hydrogen"
+        )
+        if self.ours:
+            before = self.evaluations()
         self.lmp.command(f"log {self.log}")
         self.lmp.command("run 1")
         self.lmp.command("log none")
         *_, booked = re.findall(r"^Modify\s*\|\s*\S+\s*\|\s*(\S+)", self.log.read_text(), re.M)
-        return float(booked) / (self.evaluations() - before)
+        return float(booked), self.evaluations() - before
 
     def record_update(self) -> None:
         """Keep the arrays of a trial of this system for `bare_update`, of one that changes much."""

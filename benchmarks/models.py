@@ -2,7 +2,8 @@
 
 2 000 atoms, one core. For each potential all variants live in one process and take turns: native
 style or the family's own code, ours in float64 and float32, and ours without the cache. A trial is
-an evaluation that fix gcmc asked for, its time what LAMMPS books under Modify; a step is one of
+an evaluation that fix gcmc asked for, its time what LAMMPS books under Modify, less what it books
+for a stage without trials, as the step's neighbour list of our pair style; a step is one of
 molecular dynamics, or a call of the other code's ASE calculator. Prints a table with the ratios and
 writes results/models.json.
 
@@ -170,12 +171,17 @@ class Variant:
 
     def trial(self) -> float:
         """Seconds a trial: moves, insertions and deletions of the first type."""
-        half = max(1, self.trials // 2)
+        nothing, _ = self._stage(0)
+        seconds, done = self._stage(max(1, self.trials // 2))
+        return (seconds - nothing) / done
+
+    def _stage(self, half: int) -> tuple[float, float]:
+        """Seconds of one stage of twice so many trials, and how many it had."""
         self.lmp.command(f"fix gas all gcmc 1 {half} {half} 1 77 1000 -3 0.3 full_energy")
         booked = self._booked("run 1", r"^Modify\s*\|\s*\S+\s*\|\s*(\S+)")
         done = sum(self.lmp.extract_fix("gas", 0, 1, k) for k in (0, 2, 4))
         self.lmp.command("unfix gas")
-        return booked / (done + 1)
+        return booked, done
 
     def step(self) -> float:
         """Seconds a step of molecular dynamics."""

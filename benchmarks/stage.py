@@ -66,9 +66,10 @@ class Variant:
         return seconds, tried
 
     def trial(self, trials: int) -> float:
-        """Seconds of a trial."""
+        """Seconds of a trial, without those of a stage that has none."""
+        nothing, _ = self.stage(0, 0)
         seconds, tried = self.stage(trials // 2, trials - trials // 2)
-        return seconds / max(tried, 1)
+        return (seconds - nothing) / max(tried, 1)
 
 
 def bare_update(variant: Variant, repetitions: int = 200) -> float:
