@@ -170,8 +170,13 @@ def _of_programs(path, blobs, metadata, platform) -> Model:
         blob = blobs[GRADE]
         grade = deserialise_grade(path, blob, metadata.precision, platform, (d, m))
     if metadata.parity is not None and len(metadata.parity) != m:
-        where, expected = f"{_METADATA}: parity", f"a sign for each of {m} columns of a message"
-        raise file_error(path, where, expected, f"{len(metadata.parity)}", "export the model again")
+        raise file_error(
+            path,
+            f"{_METADATA}: parity",
+            f"a sign for each of {m} columns of a message",
+            len(metadata.parity),
+            "export the model again",
+        )
     return Model(functions, metadata, order, d, m, last, grade=grade)
 
 
