@@ -3,8 +3,8 @@
 Crystals of one element, each model twice in one process, with the parity in its file and without,
 in turns: milliseconds of a step of molecular dynamics (processor time on one core, else time).
 Says how far apart energies and forces are. `export_model` writes a parity only where that pays;
-here every model has it. `families`: for which converted potentials messages have a parity, between
-equal and between unlike elements. Writes results/half.json.
+here every model has it, and systems of any size use it. `families`: for which converted potentials
+messages have a parity, between equal and between unlike elements. Writes results/half.json.
 
     python benchmarks/half.py [NAME ...] [families] [--cells 8 16] [--cores 1] [--data FOLDER]
 """
@@ -68,10 +68,11 @@ run 2
 def make(name: str, folder: Path, data: Path) -> dict[str, Path]:
     """The model's file with a parity and without."""
     from mliap_local import cli
+    from mliap_local.core import padding
     from mliap_local.model_file import files
 
     both = {"half": folder / "half.zip", "full": folder / "full.zip"}
-    files.DEAR_EDGE = files.DEAR_COLUMN = 0
+    files.DEAR_EDGE = files.DEAR_COLUMN = padding.LEAST_HALF_ROWS = 0
     if name == "neural":
         import neural
 

@@ -90,8 +90,8 @@ class Model {
       std::vector<int> species(capacity, 7);
       std::vector<signed char> kinds(capacity * width, 7);
       std::vector<double> r_ij(3 * capacity * width, NAN);
-      if (!rows.lay(rows.caller, capacity, width, 8, species.data(), kinds.data(), r_ij.data(), nullptr,
-                    nullptr))
+      if (!rows.lay(rows.caller, capacity, width, 8, species.data(), kinds.data(),
+                    r_ij.data(), nullptr, nullptr))
         wrong("lay");
       for (int row = 0; row < capacity; row++) {
         if (row >= end - begin) {

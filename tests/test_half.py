@@ -121,7 +121,8 @@ def test_a_model_without_parity(tmp_path):
     def init(numbers):
         return jnp.asarray(numbers, jnp.float64)[:, None]
 
-    export_model(tmp_path / "m.zip", init, edge, readout, cutoff=3.0, elements=["Ni"])
+    words = {"cutoff": 3.0, "elements": ["Ni"], "half": True}
+    export_model(tmp_path / "m.zip", init, edge, readout, **words)
     assert "parity" not in metadata(tmp_path / "m.zip")
 
 
@@ -259,6 +260,11 @@ RUNS = {
     "fix s all atom/swap 2 4 4711 900 ke no types 1 2 semi-grand yes mu 0 0.3\nrun 20",
     "atoms that come and go": "group g type 2\nfix i all nve\n"
     "fix g g gcmc 3 6 3 2 4711 900 -3.4 0.5 full_energy group g\nrun 24",
+    "atoms that come and go under our fix": "group g type 2\nfix i all nve\n"
+    "fix g g gcmc/mliap_local 3 6 3 2 4711 900 -3.4 0.5 group g verify 1\nrun 24",
+    "types that change under our fix": "fix i all nve\n"
+    "fix s all atom/swap/mliap_local 2 4 4711 900 ke no types 1 2 semi-grand yes mu 0 0.3 "
+    "verify 1\nrun 20",
     "atoms that are displaced between runs": "fix i all nve\nrun 3\n"
     "displace_atoms all ramp x 0 0.4 z 0 10.8 units box\nrun 3\nset atom 5 type 2\nrun 3\n"
     "delete_atoms group odd\nrun 3\nchange_box all x scale 1.02 remap\nrun 3",
@@ -271,11 +277,14 @@ def test_runs_are_the_native_ones(runner, half, model, halves, what):
     """Trajectories and decisions: an edge that is lost or counted twice would be another."""
     odd = "group odd id 7 19\n"
     found = []
-    # native deletions keep the energy of the atom alone: beside all edges then
-    native = ours(model("eam"), "eam") if "gcmc" in RUNS[what] else NATIVE["eam"]
+    # native deletions keep the energy of the atom alone, our fixes want a model: beside all edges
+    alone = "our fix" in what or "come and go" in what
+    native = ours(model("eam"), "eam") if alone else NATIVE["eam"]
     for style in native, ours(half("eam"), "eam", "verify 1"):
         runner.run(crystal("orthogonal", 0.1), odd, style, WARM, RUNS[what])
-        found.append((thermo(runner, "pe", "vol", "atoms"), thermo(runner, *PRESSURE)))
+        found.append(
+            (thermo(runner, "pe"), thermo(runner, "vol", "atoms"), thermo(runner, *PRESSURE))
+        )
     for expected, got in zip(*found, strict=True):
         assert_close(got, expected, 1e-7)
     assert len(halves) > 5

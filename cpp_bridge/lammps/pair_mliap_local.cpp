@@ -610,15 +610,25 @@ void PairMLIAPLocal::evaluate_whole(const Points &now, const mliap_local::Neighb
   counters_[COMPILATIONS] = result.compilations;
 }
 
+/* Of each atom the own atom that has its ID; -1: there is none. */
+std::vector<int> PairMLIAPLocal::owners() const
+{
+  std::vector<int> owners(atom->nlocal + atom->nghost);
+  std::unordered_map<tagint, int> own;
+  for (std::size_t k = atom->nlocal; k < owners.size(); k++) own.emplace(atom->tag[k], -1);
+  for (int k = 0; k < atom->nlocal; k++) {
+    owners[k] = k;
+    if (const auto image = own.find(atom->tag[k]); image != own.end()) image->second = k;
+  }
+  for (std::size_t k = atom->nlocal; k < owners.size(); k++) owners[k] = own[atom->tag[k]];
+  return owners;
+}
+
 /* The own atom that each atom is, or is an image of. An image lies whole edges of the box away. */
 std::vector<int> PairMLIAPLocal::images()
 {
-  std::unordered_map<tagint, int> own;
-  for (int k = 0; k < atom->nlocal; k++) own[atom->tag[k]] = k;
-  std::vector<int> images(atom->nlocal + atom->nghost, -1);
+  std::vector<int> images = owners();
   for (int k = 0; k < static_cast<int>(images.size()); k++) {
-    const auto found = k < atom->nlocal ? own.end() : own.find(atom->tag[k]);
-    images[k] = k < atom->nlocal ? k : found == own.end() ? -1 : found->second;
     for (int c = 0; c < 3 && images[k] >= 0; c++) {
       const double edges = (atom->x[k][c] - atom->x[images[k]][c]) / domain->prd[c];
       if (std::fabs(edges - std::round(edges)) > NOISE) images[k] = -1;
@@ -679,13 +689,9 @@ bool PairMLIAPLocal::can_halve(const Points &now, const mliap_local::NeighbourLi
   return true;
 }
 
-/* See Ends in neighbours.h. An image is told by its ID, and lies whole edges of the box away. */
+/* See Ends in neighbours.h. An image lies whole edges of the box away from its atom. */
 void PairMLIAPLocal::find_ends(const Points &now)
 {
-  std::unordered_map<tagint, int> own;
-  for (int k = now.n_own; k < now.n_all; k++) own.emplace(atom->tag[k], -1);
-  for (int k = 0; k < now.n_own; k++)
-    if (const auto image = own.find(atom->tag[k]); image != own.end()) image->second = k;
   std::int64_t edge[3];
   for (int c = 0; c < 3; c++) edge[c] = std::llround(DIRECTION[c] * domain->prd[c]);
   const double *h_inv = domain->h_inv;
@@ -695,11 +701,10 @@ void PairMLIAPLocal::find_ends(const Points &now)
                   : h_inv[2] * d[2];
   };
   mliap_local::Ends &ends = half_list_.ends;
-  ends.owner.resize(now.n_all);
+  ends.owner = owners();
   ends.depth.resize(now.n_all);
   for (int k = 0; k < now.n_all; k++) {
-    const int owner = k < now.n_own ? k : own[atom->tag[k]];
-    ends.owner[k] = owner;
+    const int owner = ends.owner[k];
     if (owner < 0) continue;
     const double *x = now.x + 3 * k, *at = now.x + 3 * owner;
     const double away[3] = {x[0] - at[0], x[1] - at[1], x[2] - at[2]};

@@ -94,6 +94,7 @@ class PairMLIAPLocal : public Pair {
   bool answer_derived(const mliap_local::Points &, const mliap_local::NeighbourList &);
   void evaluate_whole(const mliap_local::Points &, const mliap_local::NeighbourList &,
                       const std::vector<int> &atoms);
+  std::vector<int> owners() const;
   std::vector<int> images();
   bool can_halve(const mliap_local::Points &, const mliap_local::NeighbourList &);
   void find_ends(const mliap_local::Points &);

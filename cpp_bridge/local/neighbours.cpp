@@ -59,23 +59,30 @@ int Rows::width() const
   return width;
 }
 
+/* The row of atom i: who of these is near. */
+static void add_row(const Points &points, double cutoff, int i, const int *neighbours, int n,
+                    int mask, Rows &rows)
+{
+  const double cutoff2 = cutoff * cutoff;
+  rows.begin_row(i, points.species[i], n);
+  const double *x_i = points.x + 3 * static_cast<std::size_t>(i);
+  for (int jj = 0; jj < n; jj++) {
+    const int j = neighbours[jj] & mask;
+    const double *x_j = points.x + 3 * static_cast<std::size_t>(j);
+    const bool near = square_distance(x_i, x_j) < cutoff2;
+    rows.add(j, points.species[j], x_i, x_j, near & (points.species[j] >= 0));
+  }
+}
+
 void find_rows(const Points &points, const NeighbourList &list, double cutoff,
                const std::vector<int> &atoms, int begin, int end, Rows &rows)
 {
-  const double cutoff2 = cutoff * cutoff;
   rows.clear();
   for (int row = begin; row < end; row++) {
     const bool listed = atoms[row] >= 0;
     const int i = listed ? atoms[row] : ~atoms[row];
     const int n = listed && points.species[i] >= 0 ? list.numneigh[i] : 0;
-    rows.begin_row(i, points.species[i], n);
-    const double *x_i = points.x + 3 * static_cast<std::size_t>(i);
-    for (int jj = 0; jj < n; jj++) {
-      const int j = list.firstneigh[i][jj] & list.mask;
-      const double *x_j = points.x + 3 * static_cast<std::size_t>(j);
-      const bool near = square_distance(x_i, x_j) < cutoff2;
-      rows.add(j, points.species[j], x_i, x_j, near & (points.species[j] >= 0));
-    }
+    add_row(points, cutoff, i, list.firstneigh[i], n, list.mask, rows);
   }
 }
 
@@ -118,21 +125,11 @@ bool HalfList::is_of(const Points &points) const
 
 void HalfList::find_rows(const Points &points, double cutoff, int begin, int end, Rows &rows) const
 {
-  const double cutoff2 = cutoff * cutoff;
   rows.clear();
   for (int i = begin; i < end; i++) {
-    const int kind = points.species[i];
+    const int kind = points.species[i], from = rows.first.back();
     const int n = kind >= 0 ? static_cast<int>(first_[i + 1] - first_[i]) : 0;
-    const int *neighbours = neighbours_.data() + first_[i];
-    rows.begin_row(i, kind, n);
-    const int from = rows.first.back();
-    const double *x_i = points.x + 3 * static_cast<std::size_t>(i);
-    for (int jj = 0; jj < n; jj++) {
-      const int j = neighbours[jj];
-      const double *x_j = points.x + 3 * static_cast<std::size_t>(j);
-      const bool near = square_distance(x_i, x_j) < cutoff2;
-      rows.add(j, points.species[j], x_i, x_j, near & (points.species[j] >= 0));
-    }
+    add_row(points, cutoff, i, neighbours_.data() + first_[i], n, ~0, rows);
     if (rows.other.size() < rows.senders.size()) rows.other.resize(rows.senders.size());
     for (int k = from; k < rows.first.back(); k++) {
       const int owner = ends.owner[rows.senders[k]];

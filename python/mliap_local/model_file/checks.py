@@ -44,8 +44,6 @@ class Report(NamedTuple):
     isolated_energies: dict[str, float]
     #: Of messages between equal elements: see `ModelMetadata.parity`. None: they have none.
     parity: str | None
-    #: Operations of a message and its gradient, as XLA counts them; 0 where forces cannot be had.
-    edge_operations: float
 
 
 class _Tolerance(NamedTuple):
@@ -97,10 +95,21 @@ def check_functions(
     finite = all(np.isfinite(value) for value in isolated.values())
     checks.append(Check("isolated energies", finite, f"{isolated}"))
     parity = _parity(probe)
-    operations = _edge_operations(probe) if probe.differentiable else 0.0
-    return Report(
-        (*checks, cutoff_check), smooth, energy_jump, force_jump, isolated, parity, operations
-    )
+    return Report((*checks, cutoff_check), smooth, energy_jump, force_jump, isolated, parity)
+
+
+def edge_operations(edge, embedding_width: int, precision: str) -> float:
+    """Operations of a message and its gradient, as XLA counts them."""
+
+    def both(h_i, h_j, r_ij):
+        messages, pull_back = jax.vjp(lambda r: edge(h_i, h_j, r), r_ij)
+        return messages, pull_back(jnp.ones_like(messages))
+
+    n = 64 * _N_ATOMS  # enough for all that does not depend on their number
+    real = jnp.float32 if precision == "32bit" else jnp.float64
+    h, r_ij = (jax.ShapeDtypeStruct((n, width), real) for width in (embedding_width, 3))
+    found = jax.jit(both).lower(h, h, r_ij).compile().cost_analysis()
+    return (found or {}).get("flops", 0.0) / n
 
 
 def evaluate_once(
@@ -332,20 +341,6 @@ def _parity(probe):
             signs[kind] &= np.all(np.abs(there - sign * here) <= tolerated, axis=(0, 1))
     even, odd = signs
     return "".join(np.where(even, "+", "-")) if np.all(even | odd) else None
-
-
-def _edge_operations(probe):
-    def both(h_i, h_j, r_ij):
-        messages, pull_back = jax.vjp(lambda r: probe.edge(h_i, h_j, r), r_ij)
-        return messages, pull_back(jnp.ones_like(messages))
-
-    # enough edges for all that does not depend on their number
-    h, _, r_ij = (
-        jax.ShapeDtypeStruct((64 * _N_ATOMS, shape.shape[1]), shape.dtype)
-        for shape in _edge_shapes(probe)
-    )
-    found = jax.jit(both).lower(h, h, r_ij).compile().cost_analysis()
-    return (found or {}).get("flops", 0.0) / (64 * _N_ATOMS)
 
 
 def _isolated_energies(probe):

@@ -27,7 +27,7 @@ from jax import export
 
 from ..models import FAMILIES, ModelFunctions, atomic_numbers
 from . import vetting
-from .checks import Check, check_functions, evaluate_once
+from .checks import Check, check_functions, edge_operations, evaluate_once
 from .errors import ModelFileError, failure_text, file_error
 from .origin import MEMBERS, Origin, convert_again, parse_origin, same_model
 from .programs import (
@@ -376,10 +376,11 @@ def export_model(
             fields["smooth"] = report.smooth
         jumps = {"energy_jump": report.energy_jump, "force_jump": report.force_jump}
         fields |= {key: size for key, size in jumps.items() if size}
-        dear = max(DEAR_EDGE, DEAR_COLUMN * len(report.parity or ""))
-        if half is None:
-            half = report.edge_operations >= dear
-        fields |= {"parity": report.parity} if half and report.parity else {}
+        if report.parity and half is None and vjp_order > 0:
+            dear = max(DEAR_EDGE, DEAR_COLUMN * m)
+            half = edge_operations(functions.edge, d, precision) >= dear
+        if report.parity and half:
+            fields["parity"] = report.parity
         fields.setdefault("isolated_energies", report.isolated_energies)
     metadata = _validate_metadata(path, fields)
     extra = origin.members() if origin else {}
