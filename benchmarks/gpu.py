@@ -1,23 +1,28 @@
 """What `device gpu` gives: steps and trials on a GPU, beside the CPU of the same machine.
 
 Nickel with hydrogen, one process, LAMMPS driven from Python. First whether both devices say the
-same: energies, forces, a stage of trials. Then milliseconds a step of molecular dynamics, of
-LAMMPS's eam/alloy on one core, of ours on all cores, of ours with the GPU; where a step with the
-GPU spends its time; and milliseconds a trial. Writes results/gpu.json.
+same: energies, forces, a stage of trials; with FILES of other models too, whose first and last
+element then take these places. Then milliseconds a step of molecular dynamics, of
+LAMMPS's eam/alloy on one core, of ours on all cores, of ours with the GPU, and with r_ij and its
+gradient travelling as they do for a CPU; what all threads spend in C++; and milliseconds a trial.
+Writes results/gpu.json,
+beside what other devices gave.
 
-    python benchmarks/gpu.py [--cells 8 16 32 50] [--scan]
+    python benchmarks/gpu.py [FILE ...] [--cells 8 16 32 50] [--scan]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +43,10 @@ def system(cells: int, style: str) -> Any:
 
 
 def ours(model: Path, device: str, words: str = "") -> str:
-    return f"pair_style mliap_local device {device} {words}\npair_coeff * * {model} Ni H"
+    with zipfile.ZipFile(model) as opened:
+        elements = json.loads(opened.read("metadata.json"))["elements"]
+    names = "Ni H" if "Ni" in elements else f"{elements[0]} {elements[-1]}"
+    return f"pair_style mliap_local device {device} {words}\npair_coeff * * {model} {names}"
 
 
 def state(model: Path, device: str, cells: int) -> tuple[float, np.ndarray, list[float]]:
@@ -75,36 +83,30 @@ def agree(models: dict[str, Path]) -> list[dict]:
     return rows
 
 
-def step(cells: int, style: str, parts: bool = False) -> dict[str, float]:
-    """Milliseconds of a step; with `parts`, of all threads in JAX and in C++ as well."""
+def step(cells: int, style: str, edges: bool = False) -> tuple[float, float]:
+    """Milliseconds of a step, and of all threads in C++; `edges`: data of edges travel."""
     lmp = system(cells, style)
-    lmp.commands_string("velocity all create 300 4711\nfix move all nve\nrun 3 post no")
-    seconds = {"JAX": 0.0, "C++": 0.0}
-    if parts:
+    lmp.command("run 0 post no")
+    seconds = {"C++": 0.0}
+    if "mliap_local" in style:
+        gcmc.newest_session()._kernels.gathers = "device gpu" in style and not edges
         watch(seconds)
+    lmp.commands_string("velocity all create 300 4711\nfix move all nve\nrun 3 post no")
     times, steps = [], max(2, min(20, 100_000 // (4 * cells**3)))
+    seconds["C++"] = 0.0
     for _ in range(3):
         begin = time.perf_counter()
         lmp.command(f"run {steps} pre no post no")
         times.append(1e3 * (time.perf_counter() - begin) / steps)
-    found = {"ms": statistics.median(times)}
-    if parts:
-        found |= {name: 1e3 * value / (3 * steps) for name, value in seconds.items()}
     lmp.close()
-    return found
+    return statistics.median(times), 1e3 * seconds["C++"] / (3 * steps)
 
 
 def watch(seconds: dict[str, float]) -> None:
-    """Add up what the newest session spends where; all threads together."""
+    """Add up what sessions spend in C++; all threads together."""
     from mliap_local.lammps import bridge
 
-    def fetched(result):
-        patch, sums, gradient = result
-        return patch, np.asarray(sums), np.asarray(gradient)
-
-    kernels = gcmc.newest_session()._kernels
-    kernels.forces = md.timed(seconds, "JAX", kernels.forces, fetched)
-    for name in ("find", "lay", "add"):
+    for name in ("find", "lay", "add", "lay_points", "add_points"):
         setattr(bridge._Shares, name, md.timed(seconds, "C++", getattr(bridge._Shares, name)))
 
 
@@ -129,20 +131,24 @@ def scan(models: dict[str, Path], cells: int) -> list[dict]:
 
     rows = []
     blocks, shares = dict(padding.BLOCK_EDGES), dict(padding.SHARE_EDGES)
+    many = padding.MANY_SHARES
     for name, model in models.items():
-        for block, share in ((18, 18), (17, 17), (18, 20)):
+        for block, share in ((18, 19), (18, 20), (18, 21), (20, 20)):
             padding.BLOCK_EDGES["gpu"], padding.SHARE_EDGES["gpu"] = 2**block, 2**share
+            padding.MANY_SHARES = math.inf
             row = {"model": name, "block": block, "share": share, "atoms": 4 * cells**3}
-            row |= step(cells, ours(model, DEVICE))
+            row["ms"], row["C++, all threads"] = step(cells, ours(model, DEVICE))
             rows.append(row)
             md.show(row, head=len(rows) == 1)
     padding.BLOCK_EDGES.update(blocks)
     padding.SHARE_EDGES.update(shares)
+    padding.MANY_SHARES = many
     return rows
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("files", type=Path, nargs="*", metavar="FILE")
     options.add_argument("--cells", type=int, nargs="*", default=[8, 16, 32, 50])
     options.add_argument("--scan", action="store_true", help="blocks and shares of other sizes")
     options.add_argument("--device", default="gpu")
@@ -153,6 +159,7 @@ def main() -> None:
         os.environ |= {"JAX_PLATFORMS": "cuda,cpu", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     cores = len(os.sched_getaffinity(0))
     results: dict[str, Any] = {}
+    kept = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         models = {
@@ -168,23 +175,22 @@ def main() -> None:
         begin = time.perf_counter()
 
         def keep(what: str, rows: list[dict]) -> None:
+            import jax  # after the first session, which sets it up
+
             results[what] = rows
-            arguments.out.write_text(json.dumps(results, indent=1))
+            kept[str(jax.local_devices(backend=DEVICE)[0].device_kind)] = results
+            arguments.out.write_text(json.dumps(kept, indent=1))
             print(f"  {time.perf_counter() - begin:.0f} s", flush=True)
 
-        keep("agree", agree(models))
-        import jax  # after the first session, which sets it up
-
-        results["device"] = str(jax.devices()[0].device_kind)
+        keep("agree", agree(models | {file.stem: file for file in arguments.files}))
         rows: list[dict] = []
         for cells in arguments.cells:
             for name, model in models.items():
                 row: dict[str, Any] = {"model": name, "atoms": 4 * cells**3 + 4 * cells**3 // 20}
-                row["native, one core"] = step(cells, native)["ms"] if name == "eam" else None
-                row[f"cpu, {cores} cores"] = step(cells, ours(model, "cpu"))["ms"]
-                parts = step(cells, ours(model, DEVICE), parts=True)
-                row[DEVICE] = parts.pop("ms")
-                row |= {f"{part}, all threads": value for part, value in parts.items()}
+                row["native, one core"] = step(cells, native)[0] if name == "eam" else None
+                row[f"cpu, {cores} cores"] = step(cells, ours(model, "cpu"))[0]
+                row[f"{DEVICE}, edges"] = step(cells, ours(model, DEVICE), edges=True)[0]
+                row[DEVICE], row["C++, all threads"] = step(cells, ours(model, DEVICE))
                 rows.append(row)
                 md.show(row, head=len(rows) == 1)
                 keep("steps", rows)
@@ -199,8 +205,8 @@ def main() -> None:
                 md.show(row, head=len(rows) == 1)
                 keep("trials", rows)
         if arguments.scan:
-            chosen = {name: models[name] for name in ("eam", "neural32")}
-            keep("scan", [row for cells in (16, 32) for row in scan(chosen, cells)])
+            chosen = {name: models[name] for name in ("eam", "neural64")}
+            keep("scan", scan(chosen, 32))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,16 @@ struct mliap_local_rows {
              signed char *neighbour_species, void *r_ij, int *others, int *other);
   /* Takes dE/dr_ij, laid out alike; places without a neighbour are not defined. NULL: not wanted. */
   int (*add)(void *caller, int capacity, int width, int real_bytes, const void *gradient);
+  /* NULL; or all points, own atoms and images, [n_points][3], and their species. Then a device may
+     find r_ij for itself and say what the force on each point is: nothing of an edge goes there but
+     its ends, and nothing comes back. lay_points() takes the place of lay(): it writes the point of
+     each row, [capacity], and of each neighbour, [capacity][width], n_points where there is none.
+     add_points() takes that of add(): called once, with the forces [n_points][3]. */
+  const double *points;
+  const int *point_species;
+  int n_points;
+  int (*lay_points)(void *caller, int capacity, int width, int *point, int *neighbour);
+  int (*add_points)(void *caller, const double *force);
   int keep;                     /* 1: this becomes the settled state; 0: the cache stays as it is */
   const int *row;               /* NULL; or [n_rows] places in the cache, each named once, that are
                                    written, and nothing else: energy is then that of all rows */

@@ -99,6 +99,41 @@ static Evaluation evaluate(const Points &points, int size, int n_threads, int *h
   return sums;
 }
 
+/* The same forces and virial from a device that finds r_ij for itself. */
+static Evaluation on_points(const Points &points, int size)
+{
+  Evaluation sums;
+  Shares shares(N, [&](int begin, int end, Rows &rows) {
+    search_rows(points, CUTOFF, begin, end, rows);
+  });
+  shares.add_to({sums.f.data(), sums.virial.data(), nullptr, nullptr});
+  shares.show(points);
+  const mliap_local_rows wanted = shares.wanted();
+  if (wanted.n_points != N || wanted.points != points.x) std::exit(14);
+  std::vector<double> force(3 * N);
+  for (int begin = 0; begin < N; begin += size) {
+    const int end = std::min(N, begin + size), capacity = end - begin + 2;
+    int width = 0;
+    if (!wanted.find(wanted.caller, begin, end, &width)) std::exit(15);
+    width += 1;
+    std::vector<int> point(capacity, -7), neighbour(static_cast<std::size_t>(capacity) * width, -7);
+    if (!wanted.lay_points(wanted.caller, capacity, width, point.data(), neighbour.data()))
+      std::exit(16);
+    for (std::size_t k = 0; k < neighbour.size(); k++) {
+      const int i = point[k / width], j = neighbour[k];
+      if (i < 0 || i > N || j < 0 || j > N || (i == N && j < N)) std::exit(17);
+      for (int c = 0; c < 3 && j < N; c++) {
+        const double g = (points.x[3 * j + c] - points.x[3 * i + c]) * (points.species[j] + 1);
+        force[3 * i + c] += g;
+        force[3 * j + c] -= g;
+      }
+    }
+    std::copy_n(points.species + begin, end - begin, sums.species.data() + begin);
+  }
+  if (!wanted.add_points(wanted.caller, force.data())) std::exit(18);
+  return sums;
+}
+
 /* Of all points. */
 static HalfList half_list(const Points &points)
 {
@@ -155,6 +190,8 @@ int main(int, char **arguments)
     const auto halves = evaluate<double>(points, size, n_threads, &handed_over, &list);
     if (list.paired() < 0.2 || halves.f != one.f || halves.virial != one.virial) return 12;
     shares += 3 * ((N + size - 1) / size);
+    const Evaluation gathered = on_points(points, size);
+    if (gathered.f != one.f || gathered.virial != one.virial) return 19;
     // on the grid every sum is exact, in both precisions
     if (one.f != many.f || one.virial != many.virial || one.species != species) return 5;
     if (many.f != all_pairs(points) || single.f != one.f || many.species != species) return 6;

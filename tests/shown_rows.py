@@ -13,7 +13,7 @@ class ShownRows:
 
     def __init__(self, species: np.ndarray, neighbour_species: np.ndarray, r_ij: np.ndarray):
         self.species, self.neighbour_species, self.r_ij = species, neighbour_species, r_ij
-        self.n_rows, self.half = len(species), False
+        self.n_rows, self.half, self.points = len(species), False, None
         self.gradient = np.zeros_like(r_ij)
         self.added: list[int] = []  # first atoms of the shares, in the order of add()
         self._thread = threading.local()

@@ -737,6 +737,7 @@ mliap_local_result PairMLIAPLocal::evaluate(const Points &now, Shares &shares, b
     std::fill_n(virial_of_, 6, 0.0);
     shares.add_to({forces_of_.data(), vflag_global ? virial_of_ : nullptr,
                    vflag_atom ? vatom : nullptr, cvflag_atom ? cvatom : nullptr});
+    shares.show(now);
     forces_of_.resize(3 * static_cast<std::size_t>(now.n_all));
   }
   mliap_local_rows rows = shares.wanted();

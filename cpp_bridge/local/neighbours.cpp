@@ -197,6 +197,20 @@ void lay_others(const Rows &rows, int capacity, int width, int *others, int *oth
   }
 }
 
+void lay_points(const Rows &rows, int capacity, int width, int none, int *point, int *neighbour)
+{
+  for (int row = 0; row < rows.n_rows(); row++) {
+    const int from = rows.first[row], n = rows.first[row + 1] - from;
+    int *laid = neighbour + static_cast<std::size_t>(row) * width;
+    std::copy_n(rows.senders.data() + from, n, laid);
+    std::fill_n(laid + n, width - n, none);
+  }
+  const std::size_t laid = static_cast<std::size_t>(rows.n_rows()) * width;
+  std::fill_n(neighbour + laid, static_cast<std::size_t>(capacity) * width - laid, none);
+  std::copy(rows.atoms.begin(), rows.atoms.end(), point);
+  std::fill(point + rows.n_rows(), point + capacity, none);
+}
+
 template void lay_rows(const Rows &, int, int, int *, signed char *, float *);
 template void lay_rows(const Rows &, int, int, int *, signed char *, double *);
 
@@ -253,6 +267,19 @@ void add_forces(const Rows &rows, int capacity, int width, const Real *gradient,
 
 template void add_forces(const Rows &, int, int, const float *, const Sums &);
 template void add_forces(const Rows &, int, int, const double *, const Sums &);
+
+void add_point_forces(const Points &points, const double *force, const Sums &sums)
+{
+  const std::size_t n = 3 * static_cast<std::size_t>(points.n_all);
+  for (std::size_t k = 0; k < n; k++) sums.f[k] += force[k];
+  if (!sums.virial) return;
+  for (std::size_t k = 0; k < n; k += 3) {
+    const double *r = points.x + k, *f = force + k;
+    const double v[6] = {r[0] * f[0], r[1] * f[1], r[2] * f[2],
+                         r[0] * f[1], r[0] * f[2], r[1] * f[2]};
+    for (int c = 0; c < 6; c++) sums.virial[c] += v[c];
+  }
+}
 
 /* Loops without branches, which the compiler turns into vector instructions, the widest that the
    processor has. */

@@ -130,11 +130,15 @@ struct Sums {
 template <typename Real>
 void add_forces(const Rows &rows, int capacity, int width, const Real *gradient, const Sums &sums);
 
+/* The same from the forces on all points. */
+void add_point_forces(const Points &points, const double *force, const Sums &sums);
+
 /* Writes rows as bridge.h wants them laid out. */
 template <typename Real>
 void lay_rows(const Rows &rows, int capacity, int width, int *species, signed char *kinds,
               Real *r_ij);
 void lay_others(const Rows &rows, int capacity, int width, int *others, int *other);
+void lay_points(const Rows &rows, int capacity, int width, int none, int *point, int *neighbour);
 
 /* Adds to `near` the places p of [begin, end) with |x_p - at| < cutoff that contribute, in order. */
 void find_near(const double *x, const int *species, int begin, int end, const double *at,

@@ -9,8 +9,20 @@ static thread_local Rows rows;
 
 mliap_local_rows Shares::wanted()
 {
-  return {n_rows_, this, find, find_half_ ? find_half : nullptr, lay, sums_.f ? add : nullptr, 0,
-          nullptr, 0,    0};
+  mliap_local_rows rows{};
+  rows.n_rows = n_rows_;
+  rows.caller = this;
+  rows.find = find;
+  if (find_half_) rows.find_half = find_half;
+  rows.lay = lay;
+  if (sums_.f) rows.add = add;
+  if (!sums_.f || sums_.vatom || sums_.cvatom) return rows;
+  rows.points = points_.x;
+  rows.point_species = points_.species;
+  rows.n_points = points_.n_all;
+  rows.lay_points = lay_points;
+  rows.add_points = add_points;
+  return rows;
 }
 
 int Shares::find(void *self, int begin, int end, int *width)
@@ -55,6 +67,21 @@ int Shares::add(void *self, int capacity, int width, int real_bytes, const void 
     add_forces(rows, capacity, width, static_cast<const float *>(gradient), sums);
   else
     add_forces(rows, capacity, width, static_cast<const double *>(gradient), sums);
+  return 1;
+}
+
+int Shares::lay_points(void *self, int capacity, int width, int *point, int *neighbour)
+{
+  if (capacity < rows.n_rows() || width < rows.width()) return 0;
+  const int none = static_cast<Shares *>(self)->points_.n_all;
+  mliap_local::lay_points(rows, capacity, width, none, point, neighbour);
+  return 1;
+}
+
+int Shares::add_points(void *self, const double *force)
+{
+  const Shares &shares = *static_cast<Shares *>(self);
+  add_point_forces(shares.points_, force, shares.sums_);
   return 1;
 }
 

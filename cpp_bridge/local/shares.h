@@ -25,6 +25,8 @@ class Shares {
 
   /* Gradients are wanted, and go there. */
   void add_to(const Sums &sums) { sums_ = sums; }
+  /* Forces of points may come instead, which tell no stress of atoms. */
+  void show(const Points &points) { points_ = points; }
   /* An evaluation that leaves the cache as it is; good as long as this object. */
   mliap_local_rows wanted();
 
@@ -34,10 +36,13 @@ class Shares {
   static int lay(void *, int capacity, int width, int real_bytes, int *species, signed char *kinds,
                  void *r_ij, int *others, int *other);
   static int add(void *, int capacity, int width, int real_bytes, const void *gradient);
+  static int lay_points(void *, int capacity, int width, int *point, int *neighbour);
+  static int add_points(void *, const double *force);
 
   int n_rows_;
   Find find_, find_half_;
   Sums sums_{};
+  Points points_{};
 };
 
 }    // namespace mliap_local

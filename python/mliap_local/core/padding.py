@@ -24,6 +24,10 @@ SHARE_EDGES = {"cpu": 2**17, "gpu": 2**19}
 processor's cache warm, and each share costs Python 0.1 ms: with a quarter of it steps of eam took
 1.2 to 1.4 times as long, with an eighth 1.5 times."""
 
+MANY_SHARES = 16
+"""Shares from which on those of a GPU are twice as large: of 18, steps of a GPU took 0.78 (eam) and
+0.62 (a network) of the time."""
+
 SMALLEST_CHANGE = 64
 EDGES_PER_ROW = 1.5
 """One size serves rows and edges of a change. A moved atom has about 1.5 edges a row (its own and
@@ -51,7 +55,8 @@ def share_rows(n_rows: int, width: int, block: int, threads: int, platform: str 
     """Rows of a share: whole blocks; on a CPU what fits the processor's cache, as many shares for
     each thread, and as many rows in each share; on a GPU a power of two, which is not padded."""
     if platform != "cpu":
-        return max(block, grown(SHARE_EDGES["gpu"] // max(width, 1) // 2 + 1))
+        edges = SHARE_EDGES["gpu"] * (2 if n_rows * width > MANY_SHARES * SHARE_EDGES["gpu"] else 1)
+        return max(block, grown(edges // max(width, 1) // 2 + 1))
     most = max(block, SHARE_EDGES["cpu"] // max(width, 1))
     rounds = max(1, math.ceil(n_rows / most / threads))
     return block * max(1, math.ceil(n_rows / (rounds * threads) / block))
@@ -84,6 +89,17 @@ def fill_capacity(n_rows: int, block: int) -> int:
 def others_capacity(n_others: int) -> int:
     """Atoms at the other ends of a share's edges, and one more for edges without."""
     return grown(n_others + 1)
+
+
+def points_capacity(n_points: int, current: int = 0) -> int:
+    """Points and at least one that is none: an eighth more, so that images that come and go seldom
+    ask for another compilation, in steps of a sixteenth to an eighth, kept until it is half too
+    large."""
+    if n_points < current <= 1.5 * n_points + 64:
+        return current
+    needed = n_points + max(n_points // 8, 64)
+    step = grown(needed) // 16
+    return step * math.ceil(needed / step)
 
 
 def cache_capacity(n_rows: int, current: int = 0) -> int:

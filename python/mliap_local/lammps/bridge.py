@@ -123,7 +123,11 @@ class _Shares:
 
     def __init__(self, rows) -> None:
         self.n_rows, self._rows = rows.n_rows, rows
-        self.half = bool(rows.find_half)
+        self.half, self.points = bool(rows.find_half), None
+        if rows.points and rows.add_points:
+            n = rows.n_points
+            x, species = rows.points, rows.point_species
+            self.points = _input(x, np.float64, n, 3), _input(species, np.int32, n)
 
     def find(self, begin: int, end: int) -> int:
         width = ffi.new("int *")
@@ -158,6 +162,15 @@ class _Shares:
         sizes = (*gradient.shape[1:], gradient.itemsize)
         memory = ffi.from_buffer("void *", np.ascontiguousarray(gradient))
         self._check(self._rows.add(self._rows.caller, *sizes, memory), "add")
+
+    def lay_points(self, point: np.ndarray, neighbour: np.ndarray) -> None:
+        arrays = ffi.from_buffer("int *", point), ffi.from_buffer("int *", neighbour)
+        good = self._rows.lay_points(self._rows.caller, *neighbour.shape, *arrays)
+        self._check(good, "lay_points")
+
+    def add_points(self, force: np.ndarray) -> None:
+        memory = ffi.from_buffer("double *", np.ascontiguousarray(force))
+        self._check(self._rows.add_points(self._rows.caller, memory), "add_points")
 
     @staticmethod
     def _check(good: int, what: str) -> None:

@@ -22,6 +22,7 @@ from mliap_local.core.compiling import blocks, few_rows
 from mliap_local.core.lens import IDENTITY_LENS
 from mliap_local.core.table import Table
 from mliap_local.lammps.half import HalfRows, read_out
+from mliap_local.lammps.points import PointRows
 from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import (
     LocalMLIAPCache,
@@ -81,6 +82,7 @@ class Kernels:
                 f"{' '.join(unknown)}; correct the elements of pair_coeff, or map the type to NULL"
             )
         self.device = _device(device, rank)
+        self.gathers = device == "gpu"  # it finds r_ij where points are known
         self.cutoff = float(metadata.cutoff)
         self.overlap = float(metadata.overlap or 0.0)
         masses = metadata.masses or {}
@@ -115,8 +117,11 @@ class Kernels:
         here = jax.sharding.SingleDeviceSharding(self.device)
         self.energy = jax.jit(self._energy, out_shardings=here, compiler_options=of_blocks)
         self.forces = jax.jit(self._forces, out_shardings=here, compiler_options=of_blocks)
+        self.point_forces = jax.jit(
+            self._point_forces, donate_argnums=2, out_shardings=here, compiler_options=of_blocks
+        )
         self.parity = None
-        if metadata.parity is not None and self.device.platform == "cpu":
+        if metadata.parity is not None and device == "cpu":
             self.parity = np.where(np.array(list(metadata.parity)) == "-", -1, 1).astype(self.dtype)
         self.half_sums = jax.jit(self._half_sums, static_argnums=1, compiler_options=of_blocks)
         self.read_out = jax.jit(self._read_out, out_shardings=here, compiler_options=of_blocks)
@@ -144,6 +149,10 @@ class Kernels:
         """Rows of so many neighbours that are evaluated at once, where there are `n_rows`."""
         return padding.block_rows(width, self.message_width, n_rows, self.device.platform)
 
+    def put(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
+        """Arrays on the device."""
+        return tuple(jax.device_put(array, self.device) for array in arrays)
+
     def _input(self, edges: Any, cache: LocalMLIAPCache | None = None) -> LocalMLIAPInput:
         config = self._model if cache is None else dataclasses.replace(self._model, cache=cache)
         return LocalMLIAPInput(None, None, edges, None, config, IDENTITY_LENS)
@@ -158,6 +167,14 @@ class Kernels:
         terms, gradient = rows.terms_and_gradient(self._model)
         patch = full_patch(terms, IDENTITY_LENS).patch
         return patch, _sums_of(patch.cache), gradient
+
+    def _point_forces(
+        self, x: jax.Array, species: jax.Array, forces: jax.Array, rows: PointRows
+    ) -> tuple[LocalMLIAPPatch, jax.Array, jax.Array]:
+        """The patch, (energy, sum of squared energies of atoms), and the forces on points."""
+        terms, forces = rows.terms_and_forces(self._model, x, species, forces, self.dtype)
+        patch = full_patch(terms, IDENTITY_LENS).patch
+        return patch, _sums_of(patch.cache), forces
 
     def _half_sums(self, half: HalfRows, n_others: int) -> tuple[jax.Array, jax.Array]:
         return half.message_sums(self._model, jnp.asarray(self.parity), n_others)

@@ -20,6 +20,7 @@ from mliap_local.core import padding
 from mliap_local.core.table import AnyArray
 from mliap_local.lammps.half import READ_ROWS, HalfRows
 from mliap_local.lammps.kernels import Kernels, Proposal, open_kernels
+from mliap_local.lammps.points import PointRows
 from mliap_local.lammps.rows import ChangedRows, NeighbourRows
 from mliap_local.local import LocalMLIAPCache, LocalMLIAPPatch
 from mliap_local.model_file import ModelFileError
@@ -78,7 +79,7 @@ class Session:
         self._cache: LocalMLIAPCache | None = None
         self._proposal: Proposal | None = None
         self._named = _Named(model_file)
-        self._width = self._half_width = self._cache_rows = 0
+        self._width = self._half_width = self._cache_rows = self._points = 0
         self.half = kernels.parity is not None and kernels.differentiable
         self._scale: Any = None  # of message sums at the last settled full evaluation
         self._update = kernels.graded_update if graded else kernels.update
@@ -117,11 +118,13 @@ class Session:
             cache = self._kernels.empty(cache, self._cache_rows)
             writing = _Writing(self._kernels, cache, np.arange(n, dtype=np.int32))
             half = self.half and shares.half and self._threads <= padding.half_shares(n)
-            if forces and half:  # more threads than shares have more to do with all edges
+            points = self._kernels.gathers and shares.points is not None
+            if forces and (half or points):
                 if not self._measured:
                     self._evaluate(shares, False, None, None)
-                answer = self._evaluate_half(shares, atom_energy, writing)
-            else:
+                evaluate = self._evaluate_points if points else self._evaluate_half
+                answer = evaluate(shares, atom_energy, writing)
+            else:  # more threads than shares of half the edges have more to do with all
                 answer = self._evaluate(shares, forces, atom_energy, writing, self._graded)
             self._cache = writing.cache
             return answer
@@ -216,6 +219,60 @@ class Session:
         self._width = max(widths)
         if writing is not None:
             totals[0] = writing.energy(totals[0])
+        energy, squares = totals.tolist()
+        return energy, squares
+
+    def _evaluate_points(
+        self, shares: Shares, atom_energy: np.ndarray | None, writing: _Writing
+    ) -> tuple[float, float]:
+        """`_evaluate` with forces on points: see points.py. A share is handed over in its turn, for
+        forces are added to those of the share before, and waited for afterwards."""
+        n, kernels = shares.n_rows, self._kernels
+        assert shares.points is not None  # the caller has looked
+        n_points = len(shares.points[0])
+        capacity = self._points = padding.points_capacity(n_points, self._points)
+        x = _padded(shares.points[0], (capacity, 3), 0, np.float64)
+        kinds = _padded(shares.points[1], (capacity,), -1, np.int32)
+        at, species, forces = kernels.put(x, kinds, np.zeros((capacity, 3)))
+        common = self._width
+        if n and not common:
+            common = padding.width_capacity(shares.find(0, min(n, FEW_ROWS)))
+        block = kernels.block_rows(common, n)
+        share = padding.share_rows(n, common, block, self._threads, kernels.device.platform)
+        share = min(share, max(n, 1))
+        turns, widths, totals = _Turns(), [1], np.zeros(2)
+        finish, found = self._finish(atom_energy, writing, totals), {}
+
+        def evaluate(begin: int) -> None:
+            nonlocal forces
+            end = min(begin + share, n)
+            width = padding.width_capacity(shares.find(begin, end), common)
+            widths.append(width)
+            block = kernels.block_rows(width, share)
+            shape = padding.fill_capacity(share, block), width
+            arrays = self._memory.arrays((shape[:1], np.int32), (shape, np.int32))
+            shares.lay_points(*arrays)
+            rows = PointRows(
+                kernels.numbers,
+                np.int32(end - begin),
+                *arrays,
+                block=block,
+                edges_last=kernels.edges_last,
+            )
+            with turns.take(begin // share):
+                kernel = kernels.point_forces
+                key = "points", capacity, *shape
+                patch, sums, forces = self._compiled(key, kernel, at, species, forces, rows)
+                grade = self._grade(kinds[arrays[0]], patch) if self._graded else 0.0
+                finish(begin, end, patch, 0.0, grade)
+            found[begin] = np.asarray(sums)  # the share's arrays are free from here on
+
+        self._on_threads(evaluate, range(0, n, share), self._threads, turns)
+        self._width = max(widths)
+        shares.add_points(np.asarray(forces)[:n_points])
+        for begin in sorted(found):
+            totals += found[begin]
+        totals[0] = writing.energy(totals[0])
         energy, squares = totals.tolist()
         return energy, squares
 
@@ -380,7 +437,7 @@ class Session:
         """What happens to a share's energies when its turn has come."""
 
         def finish(
-            begin: int, end: int, patch: LocalMLIAPPatch, sums: np.ndarray, grade: float
+            begin: int, end: int, patch: LocalMLIAPPatch, sums: np.ndarray | float, grade: float
         ) -> None:
             self.grade = float(np.maximum(self.grade, grade))  # not a number, if one is
             if atom_energy is not None:
@@ -486,6 +543,17 @@ class Shares(Protocol):
 
     def add(self, gradient: np.ndarray) -> None:
         """Take dE/dr_ij, shape (3, capacity, width)."""
+        ...
+
+    points: tuple[np.ndarray, np.ndarray] | None
+    """Positions and species of all points, (n_points, 3) and (n_points,); None: not offered."""
+
+    def lay_points(self, point: np.ndarray, neighbour: np.ndarray) -> None:
+        """Write what was found as points, (capacity,) and (capacity, width); n_points is none."""
+        ...
+
+    def add_points(self, force: np.ndarray) -> None:
+        """Take the forces on points, (n_points, 3), of all shares."""
         ...
 
 
