@@ -87,7 +87,7 @@ docs: $(VENV)/documented
 # The plugin with sanitizers, beside a copy of the Python half that is found before the installed one
 SANITIZED := build/sanitized
 SANITIZED_TESTS ?= test_lammps_energies test_lammps_errors test_stage test_monte_carlo test_setups \
-  test_verify test_citizen test_shares test_bridge
+  test_verify test_citizen test_shares test_bridge test_half test_points
 INPUTS ?= 10000
 
 $(SANITIZED)/built: $(VENV)/installed
