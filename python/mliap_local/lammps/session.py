@@ -179,14 +179,7 @@ class Session:
         Shares are evaluated in any order and finished in theirs, so that sums do not depend on who
         was faster.
         """
-        n, threads = shares.n_rows, self._threads
-        # shares are as wide as the widest of the last time, or much narrower, whoever comes first
-        common = self._width
-        if n and not common:
-            common = padding.width_capacity(shares.find(0, min(n, FEW_ROWS)))
-        block = self._kernels.block_rows(common, n)
-        share = padding.share_rows(n, common, block, threads, self._kernels.device.platform)
-        share = min(share, max(n, 1))
+        n, (common, share) = shares.n_rows, self._share(shares)
         turns, widths = _Turns(), [1]
         totals = np.zeros(2)
         fused = writing is not None and not forces and atom_energy is None and share >= n
@@ -215,12 +208,22 @@ class Session:
                     shares.add(np.asarray(gradient[0]))
                 finish(begin, end, patch, sums, grade)
 
-        self._on_threads(evaluate, range(0, n, share), threads, turns)
+        self._on_threads(evaluate, range(0, n, share), turns)
         self._width = max(widths)
         if writing is not None:
             totals[0] = writing.energy(totals[0])
         energy, squares = totals.tolist()
         return energy, squares
+
+    def _share(self, shares: Shares) -> tuple[int, int]:
+        """Neighbours and atoms of a share: it is as wide as the widest of the last time, or much
+        narrower, whoever comes first."""
+        n, kernels, width = shares.n_rows, self._kernels, self._width
+        if n and not width:
+            width = padding.width_capacity(shares.find(0, min(n, FEW_ROWS)))
+        block = kernels.block_rows(width, n)
+        rows = padding.share_rows(n, width, block, self._threads, kernels.device.platform)
+        return width, min(rows, max(n, 1))
 
     def _evaluate_points(
         self, shares: Shares, atom_energy: np.ndarray | None, writing: _Writing
@@ -234,12 +237,7 @@ class Session:
         x = _padded(shares.points[0], (capacity, 3), 0, np.float64)
         kinds = _padded(shares.points[1], (capacity,), -1, np.int32)
         at, species, forces = kernels.put(x, kinds, np.zeros((capacity, 3)))
-        common = self._width
-        if n and not common:
-            common = padding.width_capacity(shares.find(0, min(n, FEW_ROWS)))
-        block = kernels.block_rows(common, n)
-        share = padding.share_rows(n, common, block, self._threads, kernels.device.platform)
-        share = min(share, max(n, 1))
+        common, share = self._share(shares)
         turns, widths, totals = _Turns(), [1], np.zeros(2)
         finish, found = self._finish(atom_energy, writing, totals), {}
 
@@ -267,7 +265,7 @@ class Session:
                 finish(begin, end, patch, 0.0, grade)
             found[begin] = np.asarray(sums)  # the share's arrays are free from here on
 
-        self._on_threads(evaluate, range(0, n, share), self._threads, turns)
+        self._on_threads(evaluate, range(0, n, share), turns)
         self._width = max(widths)
         shares.add_points(np.asarray(forces)[:n_points])
         for begin in sorted(found):
@@ -343,7 +341,7 @@ class Session:
 
         for task in sum_up, read, differentiate:
             turns = _Turns()
-            self._on_threads(task, range(0, n, share), self._threads, turns)
+            self._on_threads(task, range(0, n, share), turns)
         self._half_width = max(widths)
         totals[0] = writing.energy(totals[0])
         energy, squares = totals.tolist()
@@ -482,9 +480,7 @@ class Session:
             self._kernels.shapes.add(shape)
             self.compilations += 1
 
-    def _on_threads(
-        self, evaluate: Callable[[int], None], begins: range, threads: int, turns: _Turns
-    ) -> None:
+    def _on_threads(self, evaluate: Callable[[int], None], begins: range, turns: _Turns) -> None:
         """Evaluate each share; this thread is one of the threads.
 
         Returns or raises when none is at work any more: they write to the caller's arrays.
@@ -499,7 +495,7 @@ class Session:
                 errors.append(error)
                 turns.fail()
 
-        futures = [self._pool.submit(work) for _ in range(min(threads, len(begins)) - 1)]
+        futures = [self._pool.submit(work) for _ in range(min(self._threads, len(begins)) - 1)]
         work()
         wait(futures)
         if errors:
