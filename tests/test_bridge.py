@@ -13,7 +13,7 @@ from mliap_local.lib._bridge_cffi import ffi, lib
 class FakeSession:
     """Keeps what it was shown; its energy is a sum that a wrong stride would change."""
 
-    cutoff, overlap, differentiable, half, rounding = 5.0, 0.7, True, True, 1e-9
+    cutoff, overlap, differentiable, half, rounding = 5.0, 0.7, True, 0.6, 1e-9
     summary = "modèle d'essai, Ni Al"
     isolated_energies, masses = (-1.5, 2.5), (58.7, 0.0)
     compilations, grade = 3, 0.25
@@ -129,8 +129,9 @@ class Caller:
     def view(self, pointer, shape, dtype):
         return np.frombuffer(ffi.buffer(pointer, np.prod(shape) * np.dtype(dtype).itemsize), dtype)
 
-    def find_half(self, _, begin, end, width, n_others):
+    def find_half(self, _, begin, end, width, n_rows, n_others):
         self.share, width[0], n_others[0] = (begin, end), end, 2
+        n_rows[0] = end - begin + 1
         return self.good
 
     def lay(self, _, capacity, width, real_bytes, species, kinds, r_ij, others, other):
@@ -143,7 +144,7 @@ class Caller:
         for row, atom in enumerate(atoms):
             laid[:, row, : atom + 1], marks[row, : atom + 1] = self.r_ij[atom], 1
         if others:
-            self.view(others, (2,), np.int32)[:] = 7, 9
+            self.view(others, (3,), np.int32)[:] = 7, 9, 1
             self.view(other, (capacity, width), np.int32)[:] = 2
         return self.good
 
@@ -186,16 +187,17 @@ def test_full_asks_for_shares(opened, error, wanted, real):
 @pytest.mark.parametrize("offered", [True, False])
 def test_one_edge_for_two_is_offered(opened, error, monkeypatch, offered):
     session, _, model = opened
-    assert model.half == 1
+    assert model.half == 0.6
     caller, found = Caller(3), []
-    kept = ffi.callback("int(void *, int, int, int *, int *)", caller.find_half)
+    kept = ffi.callback("int(void *, int, int, int *, int *, int *)", caller.find_half)
     caller.rows.find_half = kept if offered else ffi.NULL
 
     def full(shares, *_):
         found.append(shares.half)
         if shares.half:
-            width, n_others = shares.find_half(1, 3)
-            others, other = np.zeros(n_others, np.int32), np.zeros((4, width), np.int32)
+            width, n_rows, n_others = shares.find_half(1, 3)
+            others = np.zeros(n_others + n_rows - 2, np.int32)
+            other = np.zeros((4, width), np.int32)
             laid = np.zeros(4, np.int32), np.zeros((4, width), np.int8), np.zeros((3, 4, width))
             shares.lay(*laid, others, other)
             found.extend([width, laid[0].tolist(), others.tolist(), other.sum()])
@@ -204,7 +206,7 @@ def test_one_edge_for_two_is_offered(opened, error, monkeypatch, offered):
     monkeypatch.setattr(session, "full", full)
     result = ffi.new("struct mliap_local_result *")
     assert lib.mliap_local_full(model.instance, caller.rows, result, error, 4000) == 1, text(error)
-    assert found == ([True, 3, [1, 2, -1, -1], [7, 9], 24] if offered else [False])
+    assert found == ([True, 3, [1, 2, -1, -1], [7, 9, 1], 24] if offered else [False])
     caller.good = False
     good = lib.mliap_local_full(model.instance, caller.rows, result, error, 4000)
     assert good == int(not offered)

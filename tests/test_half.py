@@ -46,6 +46,7 @@ def halves(monkeypatch) -> list[int]:
     from mliap_local.lammps.session import Session
 
     monkeypatch.setattr(padding, "LEAST_HALF_ROWS", 0)
+    monkeypatch.setattr(padding, "MOST_HALF_ROOM", 0.9)
     calls, function = [], Session._evaluate_half
 
     def counted(self, *arguments):
@@ -217,13 +218,36 @@ run 0
 
 
 @pytest.mark.parametrize(
-    ("second", "used"), [(0.0, True), (0.1, True), (0.5, False)], ids=["pure", "few", "mixed"]
+    ("second", "used"), [(0.0, True), (0.03, True), (0.5, False)], ids=["pure", "few", "mixed"]
 )
-def test_only_where_most_neighbours_are_alike(runner, half, halves, second, used):
+def test_only_where_rows_are_shorter(runner, half, halves, monkeypatch, second, used):
+    from mliap_local.core import padding
+
+    monkeypatch.setattr(padding, "MOST_HALF_ROOM", 0.75)
     system = crystal("orthogonal", 0.2, second)
     expected = runner.evaluate(system, NATIVE["eam"])
     assert runner.evaluate(system, ours(half("eam"), "eam")).difference(expected) < 1e-10
     assert bool(halves) == used
+
+
+def test_long_rows_go_on_in_others(runner, half, halves, monkeypatch):
+    """Of few unlike atoms, whose edges all stand for themselves."""
+    from mliap_local.lammps import bridge
+
+    more, function = [], bridge._Shares.find_half
+
+    def counted(self, begin, end):
+        found = function(self, begin, end)
+        more.append(found[1] - (end - begin))
+        return found
+
+    monkeypatch.setattr(bridge._Shares, "find_half", counted)
+    system = crystal("orthogonal", 0.2, 0.02).replace("3 0 3 0 3", "5 0 5 0 5")
+    for name in NATIVE:
+        expected = runner.evaluate(system, NATIVE[name])
+        assert runner.evaluate(system, ours(half(name), name)).difference(expected) < 1e-10
+        assert (sum(more) > 4) == (name == "eam")  # all atoms of adp are nickel
+        more.clear()
 
 
 def test_atoms_without_a_species(runner, half, halves):
@@ -304,9 +328,13 @@ def test_another_model_without_parity(runner, half, model, halves):
     assert other.difference(expected) < 1e-10
 
 
-def test_ranks(half, tmp_path):
+def test_ranks(half, tmp_path, monkeypatch):
     """Atoms of another process stand for themselves. With a wrong parity energies are wrong, so
     that some do not."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "from mliap_local.core import padding\npadding.MOST_HALF_ROOM = 0.9\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     wrong = with_parity(half("adp"), tmp_path / "wrong.zip", "+" * 11)
     found = []
     for name, style, steps in (

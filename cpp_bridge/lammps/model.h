@@ -31,7 +31,8 @@ class Model : protected Pointers {
   double tolerance(double squares, double largest) const;
 
   double cutoff = 0.0, overlap = 0.0, rounding = 0.0;
-  bool differentiable = false, half = false;
+  bool differentiable = false;
+  double half = 0.0;
   std::vector<double> isolated_energy, mass;    // of each element
 
   /* As in bridge.h; 0: failed(). */

@@ -34,8 +34,6 @@ static constexpr double NOISE = 1.0e-12;
    anybody simulates: kelvin, or epsilon in units lj. */
 static constexpr double NEVER = 1000.0, HOTTEST = 1.0e4, HOTTEST_LJ = 100.0;
 static constexpr int ALL = 0;    // LAMMPS's first group
-/* Of the edges, so that one for two is less work: what has no partner costs more then. */
-static constexpr double LEAST_PAIRED = 0.6;
 /* In which no crystal has many neighbours level with each other; per unit of length. */
 static constexpr double DIRECTION[3] = {0.5377e9, 0.7312e9, 1.0e9};
 static constexpr char KEYWORDS[] =
@@ -675,15 +673,15 @@ mliap_local_result PairMLIAPLocal::full(const Points &now, bool keep, bool force
   return evaluate(now, shares, keep, forces, atoms);
 }
 
-/* Whether most pairs can do for both of their edges. Which end has a pair is settled when the list
+/* Whether it is less work if pairs do for both of their edges. Which end has a pair is settled when the list
    is built. What LAMMPS calls the centroid stress tells the two edges apart. */
 bool PairMLIAPLocal::can_halve(const Points &now, const mliap_local::NeighbourList &list)
 {
-  if (!model_.half || cvflag_atom) return false;
+  if (model_.half <= 0.0 || cvflag_atom) return false;
   if (half_list_old_) find_ends(now);
   if (half_list_old_ || !half_list_.is_of(now)) half_list_.make(now, list);
   half_list_old_ = false;
-  if (half_list_.paired() < LEAST_PAIRED) return false;
+  if (half_list_.room() > model_.half) return false;
   for (int i = 0; i < now.n_own; i++)
     if (now.species[i] >= 0 && listed_[i] < 0) return false;
   return true;

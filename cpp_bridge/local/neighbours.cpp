@@ -27,6 +27,66 @@ void Rows::clear()
   first.assign(1, 0);
   for (const int atom : others) places_[atom] = -1;
   others.clear();
+  n_more = 0;
+}
+
+/* What another row costs, in places for neighbours. */
+static constexpr int ROW = 10;
+/* Rows are cut where that leaves less than so much. */
+static constexpr double WORTH = 0.9;
+
+/* The width at which rows cost least, where wider ones go on in other rows. What they cost goes to
+   `room`. */
+static int narrowest(const std::vector<int> &lengths, std::size_t &room)
+{
+  const int widest = lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
+  std::vector<std::size_t> rows(widest + 1);    // of each length
+  for (const int length : lengths) rows[length]++;
+  int best = widest;
+  const std::size_t whole = lengths.size() * (widest + ROW);
+  room = whole;
+  for (int width = widest - 2; width >= 8; width -= 2) {
+    std::size_t needed = rows[0];
+    for (int length = 1; length <= widest; length++)
+      needed += rows[length] * ((length + width - 1) / width);
+    if (needed * (width + ROW) >= room) continue;
+    room = needed * (width + ROW);
+    best = width;
+  }
+  if (room < WORTH * whole) return best;
+  room = whole;
+  return widest;
+}
+
+void Rows::split()
+{
+  const int n = n_rows();
+  std::vector<int> lengths(n), order, starts{0};
+  for (int row = 0; row < n; row++) lengths[row] = first[row + 1] - first[row];
+  std::size_t room;
+  const int widest = narrowest(lengths, room);
+  if (widest == width()) return;
+  const auto take = [&](int from, int to) {
+    for (int k = from; k < to; k++) order.push_back(k);
+    starts.push_back(static_cast<int>(order.size()));
+  };
+  for (int row = 0; row < n; row++) take(first[row], std::min(first[row + 1], first[row] + widest));
+  for (int row = 0; row < n; row++)
+    for (int from = first[row] + widest; from < first[row + 1]; from += widest, n_more++) {
+      take(from, std::min(first[row + 1], from + widest));
+      const int atom = atoms[row], kind = species[row];
+      atoms.push_back(atom);
+      species.push_back(kind);
+    }
+  const auto reorder = [&](auto &values) {
+    const auto old = values;
+    for (std::size_t k = 0; k < order.size(); k++) values[k] = old[order[k]];
+  };
+  reorder(senders);
+  reorder(kinds);
+  reorder(other);
+  for (std::vector<double> &component : r_ij) reorder(component);
+  first = starts;
 }
 
 int Rows::place(int atom, int n)
@@ -93,7 +153,8 @@ void HalfList::make(const Points &points, const NeighbourList &list)
   species_.assign(points.species, points.species + points.n_all);
   first_.assign(1, 0);
   neighbours_.clear();
-  long paired = 0, all = 0;
+  std::vector<int> lengths;
+  std::size_t whole = 0, room = 0;
   for (int i = 0; i < points.n_own; i++) {
     const int kind = points.species[i], n = listed[i] >= 0 && kind >= 0 ? list.numneigh[i] : 0;
     for (int jj = 0; jj < n; jj++) {
@@ -101,13 +162,15 @@ void HalfList::make(const Points &points, const NeighbourList &list)
       const bool pair = points.species[j] == kind && owner >= 0;
       const bool farther =
           ends.depth[j] > ends.depth[i] || (ends.depth[j] == ends.depth[i] && owner > i);
-      all += points.species[j] >= 0;
-      paired += pair;
       if (!pair || farther) neighbours_.push_back(j);
     }
+    lengths.push_back(static_cast<int>(neighbours_.size() - first_.back()));
     first_.push_back(neighbours_.size());
+    whole = std::max<std::size_t>(whole, n);
   }
-  paired_ = all ? static_cast<double>(paired) / all : 0.0;
+  narrowest(lengths, room);
+  whole = points.n_own * (whole + ROW);
+  room_ = whole ? static_cast<double>(room) / static_cast<double>(whole) : 1.0;
 }
 
 double HalfList::bytes() const
@@ -136,6 +199,7 @@ void HalfList::find_rows(const Points &points, double cutoff, int begin, int end
       rows.other[k] = rows.kinds[k] != kind || owner < 0 ? -1 : rows.place(owner, points.n_own);
     }
   }
+  rows.split();
 }
 
 void list_own(const Points &points, const NeighbourList &list, std::vector<int> &atoms)
@@ -189,6 +253,7 @@ void lay_others(const Rows &rows, int capacity, int width, int *others, int *oth
 {
   const int none = static_cast<int>(rows.others.size());
   std::copy(rows.others.begin(), rows.others.end(), others);
+  std::copy(rows.atoms.end() - rows.n_more, rows.atoms.end(), others + none);
   std::fill_n(other, static_cast<std::size_t>(capacity) * width, none);
   for (int row = 0; row < rows.n_rows(); row++) {
     int *laid = other + static_cast<std::size_t>(row) * width;

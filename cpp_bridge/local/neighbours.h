@@ -49,8 +49,11 @@ class Rows {
   /* After HalfList::find_rows: atoms at the other ends of edges that stand for two, each once; and the
      place there of each neighbour, or -1. */
   std::vector<int> others, other;
+  int n_more = 0;    /* rows at the end that go on with those of atoms before */
 
   void clear();
+  /* Cuts rows that are much wider than most: what is padded to their width takes less room then. */
+  void split();
   /* A row without neighbours so far, and room for so many. */
   void begin_row(int atom, int kind, int room);
   /* A neighbour of the last row, kept if `is` holds: written anyway, because a branch costs more. */
@@ -96,16 +99,16 @@ class HalfList {
   void make(const Points &points, const NeighbourList &list);
   /* Of the list that it was made from, is it still good? Types change without another list. */
   bool is_of(const Points &points) const;
-  /* The part of that list's edges that are one of two. */
-  double paired() const { return paired_; }
+  /* The room that its rows take, as a part of that of all edges. */
+  double room() const { return room_; }
   double bytes() const;
-  /* Rows as find_rows finds them; row i belongs to own atom i. */
+  /* Rows as find_rows finds them, row i of own atom i, but for those that go on behind the others. */
   void find_rows(const Points &points, double cutoff, int begin, int end, Rows &rows) const;
 
  private:
   std::vector<std::size_t> first_;
   std::vector<int> neighbours_, species_;
-  double paired_ = 0.0;
+  double room_ = 1.0;
 };
 
 /* All own atoms in turn; ~i for those that the list leaves out. */

@@ -36,11 +36,12 @@ int Shares::find(void *self, int begin, int end, int *width)
   }
 }
 
-int Shares::find_half(void *self, int begin, int end, int *width, int *n_others)
+int Shares::find_half(void *self, int begin, int end, int *width, int *n_rows, int *n_others)
 {
   try {
     static_cast<Shares *>(self)->find_half_(begin, end, rows);
     *width = rows.width();
+    *n_rows = rows.n_rows();
     *n_others = static_cast<int>(rows.others.size());
     return 1;
   } catch (...) {

@@ -32,7 +32,7 @@ class Shares {
 
  private:
   static int find(void *, int begin, int end, int *width);
-  static int find_half(void *, int begin, int end, int *width, int *n_others);
+  static int find_half(void *, int begin, int end, int *width, int *n_rows, int *n_others);
   static int lay(void *, int capacity, int width, int real_bytes, int *species, signed char *kinds,
                  void *r_ij, int *others, int *other);
   static int add(void *, int capacity, int width, int real_bytes, const void *gradient);

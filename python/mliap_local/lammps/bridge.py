@@ -134,11 +134,12 @@ class _Shares:
         self._check(self._rows.find(self._rows.caller, begin, end, width), "find")
         return width[0]
 
-    def find_half(self, begin: int, end: int) -> tuple[int, int]:
-        width, n_others = ffi.new("int *"), ffi.new("int *")
-        good = self._rows.find_half(self._rows.caller, begin, end, width, n_others)
+    def find_half(self, begin: int, end: int) -> tuple[int, int, int]:
+        found = [ffi.new("int *") for _ in range(3)]
+        good = self._rows.find_half(self._rows.caller, begin, end, *found)
         self._check(good, "find_half")
-        return width[0], n_others[0]
+        width, n_rows, n_others = found
+        return width[0], n_rows[0], n_others[0]
 
     def lay(
         self,

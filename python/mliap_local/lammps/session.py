@@ -80,7 +80,8 @@ class Session:
         self._proposal: Proposal | None = None
         self._named = _Named(model_file)
         self._width = self._half_width = self._cache_rows = self._points = 0
-        self.half = kernels.parity is not None and kernels.differentiable
+        can_halve = kernels.parity is not None and kernels.differentiable
+        self.half = padding.MOST_HALF_ROOM if can_halve else 0.0
         self._scale: Any = None  # of message sums at the last settled full evaluation
         self._update = kernels.graded_update if graded else kernels.update
         self._threads = threads
@@ -117,7 +118,7 @@ class Session:
             self._proposal, self._scale = None, None
             cache = self._kernels.empty(cache, self._cache_rows)
             writing = _Writing(self._kernels, cache, np.arange(n, dtype=np.int32))
-            half = self.half and shares.half and self._threads <= padding.half_shares(n)
+            half = self.half > 0 and shares.half and self._threads <= padding.half_shares(n)
             points = self._kernels.gathers and shares.points is not None
             if forces and (half or points):
                 if not self._measured:
@@ -282,7 +283,7 @@ class Session:
         n, kernels = shares.n_rows, self._kernels
         common = self._half_width
         if n and not common:
-            few, _ = shares.find_half(0, min(n, FEW_ROWS))
+            few, *_ = shares.find_half(0, min(n, FEW_ROWS))
             common = padding.width_capacity(few, half=True)
         block = kernels.block_rows(common, n)
         share = block * max(1, math.ceil(n / padding.half_shares(n) / block))
@@ -292,20 +293,21 @@ class Session:
         species, widths, totals = np.empty(n, np.int32), [1], np.zeros(2)
         finish = self._finish(atom_energy, writing, totals)
 
-        def laid_out(begin: int, end: int) -> tuple[HalfRows, np.ndarray]:
-            found, n_others = shares.find_half(begin, end)
+        def laid_out(begin: int, end: int) -> tuple[HalfRows, np.ndarray, np.ndarray]:
+            """The share, atoms at other ends, and atoms whose rows go on behind the others."""
+            found, n_rows, n_others = shares.find_half(begin, end)
             width = padding.width_capacity(found, common, half=True)
             widths.append(width)
             block = kernels.block_rows(width, share)
-            capacity = padding.fill_capacity(share, block)
-            others = np.empty(n_others, np.int32)
+            capacity = padding.split_capacity(max(share, n_rows), block)
+            ends = np.empty(n_others + n_rows - (end - begin), np.int32)
             (other,) = self._others.arrays(((capacity, width), np.int32))
-            rows = self._laid_out(shares, end - begin, capacity, width, block, others, other)
-            return HalfRows(rows, other), others
+            rows = self._laid_out(shares, n_rows, capacity, width, block, ends, other)
+            return HalfRows(rows, other), ends[:n_others], ends[n_others:]
 
         def sum_up(begin: int) -> None:
             end = min(begin + share, n)
-            half, others = laid_out(begin, end)
+            half, others, more = laid_out(begin, end)
             capacity = padding.others_capacity(len(others))
             shape = "half, sums", half.other.shape, capacity
             own, there = self._compiled(shape, kernels.half_sums, half, capacity)
@@ -313,6 +315,7 @@ class Session:
             species[begin:end] = half.rows.species[: end - begin]
             with turns.take(begin // share):
                 sums[begin:end] += own[: end - begin]
+                np.add.at(sums, more, own[end - begin : end - begin + len(more)])
                 sums[others] += there[: len(others)]
 
         def read(begin: int) -> None:
@@ -329,9 +332,10 @@ class Session:
 
         def differentiate(begin: int) -> None:
             end = min(begin + share, n)
-            half, others = laid_out(begin, end)
+            half, others, more = laid_out(begin, end)
             capacity = padding.others_capacity(len(others))
-            own = _padded(slopes[begin:end], (len(half.other), slopes.shape[1]), 0, slopes.dtype)
+            own = np.concatenate([slopes[begin:end], slopes[more]])
+            own = _padded(own, (len(half.other), slopes.shape[1]), 0, slopes.dtype)
             there = _padded(slopes[others], (capacity, slopes.shape[1]), 0, slopes.dtype)
             shape = "half, gradient", half.other.shape, capacity
             gradient = self._compiled(shape, kernels.half_gradient, half, own, there)
@@ -517,8 +521,9 @@ class Shares(Protocol):
     half: bool
     """Can one edge be found for two? See `mliap_local_rows` in bridge.h."""
 
-    def find_half(self, begin: int, end: int) -> tuple[int, int]:
-        """The same with one edge for two; and the number of atoms at other ends."""
+    def find_half(self, begin: int, end: int) -> tuple[int, int, int]:
+        """The same with one edge for two; and how many rows there are, more than atoms if some go
+        on in others, and how many atoms at other ends."""
         ...
 
     def lay(
@@ -532,8 +537,8 @@ class Shares(Protocol):
         """Write what was found: shapes (capacity,), (capacity, width), (3, capacity, width).
 
         Species are -1 where no atom or no neighbour is; r_ij may be anything there. After
-        `find_half` also others, (n_others,), and other, (capacity, width), n_others where an edge
-        has no other end.
+        `find_half` also others, (n_others,) and behind them atoms whose rows go on, and other,
+        (capacity, width), n_others where an edge has no other end.
         """
         ...
 
