@@ -62,9 +62,9 @@ struct mliap_local_rows {
   /* Writes what was found into arrays of at least so many rows and so much width: species
      [capacity], -1 beyond the share; neighbour_species [capacity][width], -1 where there is no
      neighbour; r_ij [3][capacity][width], anything there. Numbers of r_ij have 4 or 8 bytes.
-     After find_half also others [n_others], rows of those atoms, each once, and behind them of the
-     atoms whose rows go on, [n_rows - (end - begin)]; and other [capacity][width], the place there of an edge's other end, n_others where it stands for itself
-     alone or there is none. */
+     After find_half also others [n_others], rows of those atoms, each once, and behind them those of
+     the atoms whose rows go on [n_rows - (end - begin)]; and other [capacity][width], the place among
+     the first of an edge's other end, n_others where it stands for itself alone or there is none. */
   int (*lay)(void *caller, int capacity, int width, int real_bytes, int *species,
              signed char *neighbour_species, void *r_ij, int *others, int *other);
   /* Takes dE/dr_ij, laid out alike; places without a neighbour are not defined. NULL: not wanted. */

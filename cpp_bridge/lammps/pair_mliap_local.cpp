@@ -673,8 +673,8 @@ mliap_local_result PairMLIAPLocal::full(const Points &now, bool keep, bool force
   return evaluate(now, shares, keep, forces, atoms);
 }
 
-/* Whether it is less work if pairs do for both of their edges. Which end has a pair is settled when the list
-   is built. What LAMMPS calls the centroid stress tells the two edges apart. */
+/* Whether it is less work if pairs do for both of their edges. Which end has a pair is settled when
+   the list is built. What LAMMPS calls the centroid stress tells the two edges apart. */
 bool PairMLIAPLocal::can_halve(const Points &now, const mliap_local::NeighbourList &list)
 {
   if (model_.half <= 0.0 || cvflag_atom) return false;
