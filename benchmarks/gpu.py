@@ -2,11 +2,10 @@
 
 Nickel with hydrogen, one process, LAMMPS driven from Python. First whether both devices say the
 same: energies, forces, a stage of trials; with FILES of other models too, whose first and last
-element then take these places. Then milliseconds a step of molecular dynamics, of
-LAMMPS's eam/alloy on one core, of ours on all cores, of ours with the GPU, and with r_ij and its
-gradient travelling as they do for a CPU; what all threads spend in C++; and milliseconds a trial.
-Writes results/gpu.json,
-beside what other devices gave.
+element then take these places. Then milliseconds a step of molecular dynamics, of LAMMPS's
+eam/alloy on one core, of ours on all cores, of ours with the GPU, and with r_ij and its gradient
+travelling as they do for a CPU; what all threads spend in C++; and milliseconds a trial. Writes
+results/gpu.json, beside what other devices gave.
 
     python benchmarks/gpu.py [FILE ...] [--cells 8 16 32 50] [--scan]
 """
@@ -32,6 +31,10 @@ import neural
 import numpy as np
 
 DEVICE = "gpu"
+
+
+def atoms(cells: int) -> int:
+    return 4 * cells**3 + 4 * cells**3 // 20
 
 
 def system(cells: int, style: str) -> Any:
@@ -136,7 +139,7 @@ def scan(models: dict[str, Path], cells: int) -> list[dict]:
         for block, share in ((18, 19), (18, 20), (18, 21), (20, 20)):
             padding.BLOCK_EDGES["gpu"], padding.SHARE_EDGES["gpu"] = 2**block, 2**share
             padding.MANY_SHARES = math.inf
-            row = {"model": name, "block": block, "share": share, "atoms": 4 * cells**3}
+            row = {"model": name, "block": block, "share": share, "atoms": atoms(cells)}
             row["ms"], row["C++, all threads"] = step(cells, ours(model, DEVICE))
             rows.append(row)
             md.show(row, head=len(rows) == 1)
@@ -186,7 +189,7 @@ def main() -> None:
         rows: list[dict] = []
         for cells in arguments.cells:
             for name, model in models.items():
-                row: dict[str, Any] = {"model": name, "atoms": 4 * cells**3 + 4 * cells**3 // 20}
+                row: dict[str, Any] = {"model": name, "atoms": atoms(cells)}
                 row["native, one core"] = step(cells, native)[0] if name == "eam" else None
                 row[f"cpu, {cores} cores"] = step(cells, ours(model, "cpu"))[0]
                 row[f"{DEVICE}, edges"] = step(cells, ours(model, DEVICE), edges=True)[0]
@@ -197,7 +200,7 @@ def main() -> None:
         rows = []
         for cells in arguments.cells[:2]:
             for name, model in models.items():
-                row = {"model": name, "atoms": 4 * cells**3 + 4 * cells**3 // 20}
+                row = {"model": name, "atoms": atoms(cells)}
                 for device in ("cpu", DEVICE):
                     row[f"{device}, ms a trial"] = trial(cells, ours(model, device), 100)
                     row[f"{device}, cache no"] = trial(cells, ours(model, device, "cache no"), 5)

@@ -6,7 +6,8 @@ Says how far apart energies and forces are. `export_model` writes a parity only 
 here every model has it, and all systems use it. `families`: for which converted potentials
 messages have a parity, between equal and between unlike elements. Writes results/half.json.
 
-    python benchmarks/half.py [NAME ...] [families] [--cells 8 16] [--cores 1] [--data FOLDER]
+    python benchmarks/half.py [NAME ...] [families] [--cells 8 16] [--cores 1] [--unlike 0.02]
+        [--data FOLDER]
 """
 
 from __future__ import annotations

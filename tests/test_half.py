@@ -296,21 +296,26 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("what", RUNS)
-def test_runs_are_the_native_ones(runner, half, model, halves, what):
-    """Trajectories and decisions: an edge that is lost or counted twice would be another."""
+def assert_runs_alike(runner, model, what: str, style: str) -> None:
+    """One of RUNS, beside LAMMPS's own style."""
     odd = "group odd id 7 19\n"
     found = []
     # native deletions keep the energy of the atom alone, our fixes want a model: beside all edges
     alone = "our fix" in what or "come and go" in what
     native = ours(model("eam"), "eam") if alone else NATIVE["eam"]
-    for style in native, ours(half("eam"), "eam", "verify 1"):
-        runner.run(crystal("orthogonal", 0.1), odd, style, WARM, RUNS[what])
+    for each in native, style:
+        runner.run(crystal("orthogonal", 0.1), odd, each, WARM, RUNS[what])
         found.append(
             (thermo(runner, "pe"), thermo(runner, "vol", "atoms"), thermo(runner, *PRESSURE))
         )
     for expected, got in zip(*found, strict=True):
         assert_close(got, expected, 1e-7)
+
+
+@pytest.mark.parametrize("what", RUNS)
+def test_runs_are_the_native_ones(runner, half, model, halves, what):
+    """Trajectories and decisions: an edge that is lost or counted twice would be another."""
+    assert_runs_alike(runner, model, what, ours(half("eam"), "eam", "verify 1"))
     assert len(halves) > 5
 
 
@@ -387,16 +392,10 @@ def test_threads_do_not_change_a_digit(runner, half, halves, monkeypatch):
     assert len(halves) == 16
 
 
-@pytest.mark.parametrize("kernel", ["half_sums", "read_out", "half_gradient"])
-def test_a_failure_in_any_pass(runner, half, halves, monkeypatch, kernel):
-    """It is told, and the next evaluation knows nothing of it."""
-    from mliap_local.core import padding
+def let_third_share_fail(monkeypatch, kernel: str) -> None:
+    """In the kernels of the model that was opened last."""
     from mliap_local.lammps.kernels import _opened
 
-    monkeypatch.setattr(padding, "HALF_ROWS", 20)
-    system, style = crystal("orthogonal"), ours(half("adp"), "adp")
-    expected = runner.evaluate(system, NATIVE["adp"])
-    runner.evaluate(system, style)
     kernels, calls = next(reversed(_opened.values())), []
     function = getattr(kernels, kernel)
 
@@ -407,6 +406,18 @@ def test_a_failure_in_any_pass(runner, half, halves, monkeypatch, kernel):
         return function(*arguments)
 
     monkeypatch.setattr(kernels, kernel, failing)
+
+
+@pytest.mark.parametrize("kernel", ["half_sums", "read_out", "half_gradient"])
+def test_a_failure_in_any_pass(runner, half, halves, monkeypatch, kernel):
+    """It is told, and the next evaluation knows nothing of it."""
+    from mliap_local.core import padding
+
+    monkeypatch.setattr(padding, "HALF_ROWS", 20)
+    system, style = crystal("orthogonal"), ours(half("adp"), "adp")
+    expected = runner.evaluate(system, NATIVE["adp"])
+    runner.evaluate(system, style)
+    let_third_share_fail(monkeypatch, kernel)
     with pytest.raises(Exception, match="the third share"):
         runner.more("run 0")
     assert runner.evaluate(system, style).difference(expected) < 1e-10

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import potentials
-from test_half import NATIVE, PRESSURE, RUNS, WARM, crystal, ours
-from test_lammps_energies import SHAPES, assert_close, by_id, thermo
-
-EAM = potentials() / "NiAlH_jea.eam.alloy"
+from test_half import (
+    EAM,
+    NATIVE,
+    RUNS,
+    assert_runs_alike,
+    crystal,
+    let_third_share_fail,
+    ours,
+)
+from test_lammps_energies import SHAPES, assert_close, by_id
 
 
 @pytest.fixture
@@ -50,17 +55,7 @@ def test_forces_are_the_native_ones(runner, model, points, shape):
 @pytest.mark.parametrize("what", RUNS)
 def test_runs_are_the_native_ones(runner, model, points, what):
     """Boxes, lists, types and atoms that change between one evaluation and the next."""
-    odd = "group odd id 7 19\n"
-    found = []
-    alone = "our fix" in what or "come and go" in what  # see test_half.py
-    native = ours(model("eam"), "eam") if alone else NATIVE["eam"]
-    for style in native, on_gpu(model, keywords="verify 1"):
-        runner.run(crystal("orthogonal", 0.1), odd, style, WARM, RUNS[what])
-        found.append(
-            (thermo(runner, "pe"), thermo(runner, "vol", "atoms"), thermo(runner, *PRESSURE))
-        )
-    for expected, got in zip(*found, strict=True):
-        assert_close(got, expected, 1e-7)
+    assert_runs_alike(runner, model, what, on_gpu(model, keywords="verify 1"))
     assert len(points) > 5
 
 
@@ -75,21 +70,17 @@ def test_a_box_far_away(runner, model, points):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "compute", "used"),
-    [
-        ("compute c all pe/atom", "c", True),
-        ("compute c all stress/atom NULL", "c", False),
-        ("compute c all centroid/stress/atom NULL virial", "c", False),
-    ],
+    ("wanted", "used"),
+    [("pe/atom", True), ("stress/atom NULL", False), ("centroid/stress/atom NULL virial", False)],
 )
-def test_what_belongs_to_atoms(runner, model, points, wanted, compute, used):
+def test_what_belongs_to_atoms(runner, model, points, wanted, used):
     """Stresses of atoms are told by edges alone: the device is shown these then."""
-    shape = 1 if "pe/atom" in wanted else 2
-    show = f"{wanted}\ndump d all custom 1 /dev/null c_c{'' if shape == 1 else '[1]'}\nrun 0"
+    shape, column = (1, "c_c") if wanted == "pe/atom" else (2, "c_c[1]")
+    show = f"compute c all {wanted}\ndump d all custom 1 /dev/null {column}\nrun 0"
     found = []
     for style in ours(model("eam"), "eam"), on_gpu(model):
         runner.run(crystal("triclinic"), style, show)
-        found.append(by_id(runner, runner.lmp.numpy.extract_compute(compute, 1, shape)))
+        found.append(by_id(runner, runner.lmp.numpy.extract_compute("c", 1, shape)))
     assert_close(found[1], found[0], 1e-12)
     assert bool(points) == used
 
@@ -144,21 +135,11 @@ def test_threads_do_not_change_a_digit(runner, model, points, monkeypatch):
 
 def test_a_failing_share_leaves_nothing(runner, model, points, monkeypatch):
     from mliap_local.core import padding
-    from mliap_local.lammps.kernels import _opened
 
     monkeypatch.setattr(padding, "share_rows", lambda *_: 10)
     system = crystal("orthogonal")
     expected = runner.evaluate(system, on_gpu(model))
-    kernels, calls = next(reversed(_opened.values())), []
-    function = kernels.point_forces
-
-    def failing(*arguments):
-        calls.append(1)
-        if len(calls) == 3:
-            raise MemoryError("the third share")
-        return function(*arguments)
-
-    monkeypatch.setattr(kernels, "point_forces", failing)
+    let_third_share_fail(monkeypatch, "point_forces")
     with pytest.raises(Exception, match="the third share"):
         runner.more("run 0")
     runner.more("run 0")

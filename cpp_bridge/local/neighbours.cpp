@@ -35,16 +35,15 @@ static constexpr int ROW = 10;
 /* Rows are cut where that leaves less than so much. */
 static constexpr double WORTH = 0.9;
 
-/* The width at which rows cost least, where wider ones go on in other rows. What they cost goes to
-   `room`. */
-static int narrowest(const std::vector<int> &lengths, std::size_t &room)
+/* The width at which rows cost least, where wider ones go on in other rows, and what they cost. */
+static std::pair<int, std::size_t> narrowest(const std::vector<int> &lengths)
 {
   const int widest = lengths.empty() ? 0 : *std::max_element(lengths.begin(), lengths.end());
   std::vector<std::size_t> rows(widest + 1);    // of each length
   for (const int length : lengths) rows[length]++;
   int best = widest;
   const std::size_t whole = lengths.size() * (widest + ROW);
-  room = whole;
+  std::size_t room = whole;
   for (int width = widest - 2; width >= 8; width -= 2) {
     std::size_t needed = rows[0];
     for (int length = 1; length <= widest; length++)
@@ -53,9 +52,8 @@ static int narrowest(const std::vector<int> &lengths, std::size_t &room)
     room = needed * (width + ROW);
     best = width;
   }
-  if (room < WORTH * whole) return best;
-  room = whole;
-  return widest;
+  if (room < WORTH * whole) return {best, room};
+  return {widest, whole};
 }
 
 void Rows::split()
@@ -63,8 +61,7 @@ void Rows::split()
   const int n = n_rows();
   std::vector<int> lengths(n), order, starts{0};
   for (int row = 0; row < n; row++) lengths[row] = first[row + 1] - first[row];
-  std::size_t room;
-  const int widest = narrowest(lengths, room);
+  const int widest = narrowest(lengths).first;
   if (widest == width()) return;
   const auto take = [&](int from, int to) {
     for (int k = from; k < to; k++) order.push_back(k);
@@ -154,7 +151,7 @@ void HalfList::make(const Points &points, const NeighbourList &list)
   first_.assign(1, 0);
   neighbours_.clear();
   std::vector<int> lengths;
-  std::size_t whole = 0, room = 0;
+  std::size_t whole = 0;
   for (int i = 0; i < points.n_own; i++) {
     const int kind = points.species[i], n = listed[i] >= 0 && kind >= 0 ? list.numneigh[i] : 0;
     for (int jj = 0; jj < n; jj++) {
@@ -168,9 +165,8 @@ void HalfList::make(const Points &points, const NeighbourList &list)
     first_.push_back(neighbours_.size());
     whole = std::max<std::size_t>(whole, n);
   }
-  narrowest(lengths, room);
-  whole = points.n_own * (whole + ROW);
-  room_ = whole ? static_cast<double>(room) / static_cast<double>(whole) : 1.0;
+  const double all = static_cast<double>(points.n_own) * static_cast<double>(whole + ROW);
+  room_ = all > 0.0 ? static_cast<double>(narrowest(lengths).second) / all : 1.0;
 }
 
 double HalfList::bytes() const
@@ -226,6 +222,20 @@ void search_rows(const Points &points, double cutoff, int begin, int end, Rows &
   }
 }
 
+/* Values of neighbours in rows as wide as `width`, `none` where there is no neighbour. */
+template <typename Value>
+static void lay_values(const Rows &rows, int capacity, int width, const std::vector<Value> &values,
+                       Value none, Value *laid)
+{
+  Value *const end = laid + static_cast<std::size_t>(capacity) * width;
+  for (int row = 0; row < rows.n_rows(); row++) {
+    const int from = rows.first[row], n = rows.first[row + 1] - from;
+    laid = std::copy_n(values.data() + from, n, laid);
+    laid = std::fill_n(laid, width - n, none);
+  }
+  std::fill(laid, end, none);
+}
+
 template <typename Real>
 void lay_rows(const Rows &rows, int capacity, int width, int *species, signed char *kinds,
               Real *r_ij)
@@ -239,12 +249,8 @@ void lay_rows(const Rows &rows, int capacity, int width, int *species, signed ch
       Real *laid = r_ij + c * plane + to;
       for (int k = 0; k < n; k++) laid[k] = static_cast<Real>(found[k]);
     }
-    std::copy_n(rows.kinds.data() + from, n, kinds + to);
-    std::fill_n(kinds + to + n, width - n, static_cast<signed char>(-1));
   }
-  const std::size_t laid = static_cast<std::size_t>(rows.n_rows()) * width;
-  std::fill_n(kinds + laid, static_cast<std::size_t>(capacity) * width - laid,
-              static_cast<signed char>(-1));
+  lay_values(rows, capacity, width, rows.kinds, static_cast<signed char>(-1), kinds);
   std::copy(rows.species.begin(), rows.species.end(), species);
   std::fill(species + rows.n_rows(), species + capacity, -1);
 }
@@ -264,14 +270,7 @@ void lay_others(const Rows &rows, int capacity, int width, int *others, int *oth
 
 void lay_points(const Rows &rows, int capacity, int width, int none, int *point, int *neighbour)
 {
-  for (int row = 0; row < rows.n_rows(); row++) {
-    const int from = rows.first[row], n = rows.first[row + 1] - from;
-    int *laid = neighbour + static_cast<std::size_t>(row) * width;
-    std::copy_n(rows.senders.data() + from, n, laid);
-    std::fill_n(laid + n, width - n, none);
-  }
-  const std::size_t laid = static_cast<std::size_t>(rows.n_rows()) * width;
-  std::fill_n(neighbour + laid, static_cast<std::size_t>(capacity) * width - laid, none);
+  lay_values(rows, capacity, width, rows.senders, none, neighbour);
   std::copy(rows.atoms.begin(), rows.atoms.end(), point);
   std::fill(point + rows.n_rows(), point + capacity, none);
 }

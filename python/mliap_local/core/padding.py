@@ -133,8 +133,8 @@ and 0.82 times."""
 MOST_HALF_ROOM = 0.58
 """Rows where one edge stands for two should take no more, as a part of the room that rows of all
 edges take. In pure nickel it is 0.56, with 1, 2, 5 and 10 % of hydrogen in it 0.56, 0.57, 0.61 and
-0.66: steps of a network took 0.84, 0.94, 0.92, 0.96 and 1.02 times as long as with all edges
-(benchmarks/half.py). Atoms near those of other processes have long rows too: two processes with
+0.66: steps of a network took 0.88, 0.94, 0.93, 0.96 and 1.06 times as long as with all edges
+(benchmarks/half.py --unlike). Atoms near those of other processes have long rows too: two with
 2 000, 4 000 and 8 000 atoms each have 0.73, 0.65 and 0.60, and of these the last gains nothing."""
 
 HALF_ROWS, FEWEST_HALF_SHARES = 2048, 2

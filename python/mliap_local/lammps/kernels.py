@@ -149,9 +149,10 @@ class Kernels:
         """Rows of so many neighbours that are evaluated at once, where there are `n_rows`."""
         return padding.block_rows(width, self.message_width, n_rows, self.device.platform)
 
-    def put(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
-        """Arrays on the device."""
-        return tuple(jax.device_put(array, self.device) for array in arrays)
+    def points(self, x: np.ndarray, species: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Positions and species of points on the device, and forces there that are zero."""
+        shown = jax.device_put((x, species), self.device)
+        return *shown, jnp.zeros(x.shape, jnp.float64, device=self.device)
 
     def _input(self, edges: Any, cache: LocalMLIAPCache | None = None) -> LocalMLIAPInput:
         config = self._model if cache is None else dataclasses.replace(self._model, cache=cache)

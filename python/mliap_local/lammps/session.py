@@ -211,10 +211,7 @@ class Session:
 
         self._on_threads(evaluate, range(0, n, share), turns)
         self._width = max(widths)
-        if writing is not None:
-            totals[0] = writing.energy(totals[0])
-        energy, squares = totals.tolist()
-        return energy, squares
+        return _answer(totals, writing)
 
     def _share(self, shares: Shares) -> tuple[int, int]:
         """Neighbours and atoms of a share: it is as wide as the widest of the last time, or much
@@ -237,7 +234,7 @@ class Session:
         capacity = self._points = padding.points_capacity(n_points, self._points)
         x = _padded(shares.points[0], (capacity, 3), 0, np.float64)
         kinds = _padded(shares.points[1], (capacity,), -1, np.int32)
-        at, species, forces = kernels.put(x, kinds, np.zeros((capacity, 3)))
+        at, species, forces = kernels.points(x, kinds)
         common, share = self._share(shares)
         turns, widths, totals = _Turns(), [1], np.zeros(2)
         finish, found = self._finish(atom_energy, writing, totals), {}
@@ -259,9 +256,8 @@ class Session:
                 edges_last=kernels.edges_last,
             )
             with turns.take(begin // share):
-                kernel = kernels.point_forces
-                key = "points", capacity, *shape
-                patch, sums, forces = self._compiled(key, kernel, at, species, forces, rows)
+                key, shown = ("points", capacity, *shape), (at, species, forces, rows)
+                patch, sums, forces = self._compiled(key, kernels.point_forces, *shown)
                 grade = self._grade(kinds[arrays[0]], patch) if self._graded else 0.0
                 finish(begin, end, patch, 0.0, grade)
             found[begin] = np.asarray(sums)  # the share's arrays are free from here on
@@ -271,9 +267,7 @@ class Session:
         shares.add_points(np.asarray(forces)[:n_points])
         for begin in sorted(found):
             totals += found[begin]
-        totals[0] = writing.energy(totals[0])
-        energy, squares = totals.tolist()
-        return energy, squares
+        return _answer(totals, writing)
 
     def _evaluate_half(
         self, shares: Shares, atom_energy: np.ndarray | None, writing: _Writing
@@ -347,9 +341,7 @@ class Session:
             turns = _Turns()
             self._on_threads(task, range(0, n, share), turns)
         self._half_width = max(widths)
-        totals[0] = writing.energy(totals[0])
-        energy, squares = totals.tolist()
-        return energy, squares
+        return _answer(totals, writing)
 
     def update(
         self,
@@ -504,6 +496,12 @@ class Session:
         wait(futures)
         if errors:
             raise errors[0]
+
+
+def _answer(totals: np.ndarray, writing: _Writing | None) -> tuple[float, float]:
+    """The energy, of all rows that the cache holds where they are kept, and the sum of squares."""
+    energy, squares = totals.tolist()
+    return energy if writing is None else writing.energy(energy), squares
 
 
 class Shares(Protocol):
