@@ -12,6 +12,7 @@
 #
 #   make sanitize  tests with the plugin under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make leaks     the pair style opened and closed again and again under LeakSanitizer
+#   make valgrind  the same under Valgrind, which must be there
 #   make fuzz      INPUTS=10000 random files for each reader
 
 VENV := .venv
@@ -28,7 +29,7 @@ SOURCES := $(wildcard cpp_bridge/*.* cpp_bridge/*/*) CMakeLists.txt pyproject.to
 DEEPMD := deepmd-kit==3.2.0 dargs==0.5.1 wcmatch==12.0.1 bracex==3.2.3 einops==0.8.2 \
   array-api-compat==1.16.0 lmdb==3.0.0 msgpack==1.2.4
 
-.PHONY: demo test test-oldest lint docs wheel venv clean sanitize leaks fuzz
+.PHONY: demo test test-oldest lint docs wheel venv clean sanitize leaks valgrind fuzz
 
 venv: $(VENV)/installed
 
@@ -84,21 +85,24 @@ lint: $(VENV)/linted
 docs: $(VENV)/documented
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build
 
-# The plugin with sanitizers, beside a copy of the Python half that is found before the installed one
+# The plugin with sanitizers or for Valgrind, beside a copy of the Python half that is found before the
+# installed one
 SANITIZED := build/sanitized
+DEBUGGED := build/debugged
 SANITIZED_TESTS ?= test_lammps_energies test_lammps_errors test_stage test_monte_carlo test_setups \
   test_verify test_citizen test_shares test_bridge test_half test_points
 INPUTS ?= 10000
 
-$(SANITIZED)/built: $(VENV)/installed
+$(SANITIZED)/built: FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
+$(SANITIZED)/built $(DEBUGGED)/built: $(VENV)/installed
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check cmake
-	PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake -S . -B $(SANITIZED) -DCMAKE_BUILD_TYPE=None \
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake -S . -B $(@D) -DCMAKE_BUILD_TYPE=None \
 	  -DCMAKE_CXX_COMPILER=g++ -DPython_EXECUTABLE=$(CURDIR)/$(VENV)/bin/python \
-	  -DCMAKE_CXX_FLAGS="-O1 -g -fno-omit-frame-pointer -Werror -fsanitize=address,undefined -fno-sanitize-recover=all"
-	PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake --build $(SANITIZED) --parallel 2
-	rm -rf $(SANITIZED)/site
-	PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake --install $(SANITIZED) --prefix $(SANITIZED)/site
-	cp -r python/mliap_local/. $(SANITIZED)/site/mliap_local
+	  -DCMAKE_CXX_FLAGS="-O1 -g -fno-omit-frame-pointer -Werror $(FLAGS)"
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake --build $(@D) --parallel 2
+	rm -rf $(@D)/site
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH cmake --install $(@D) --prefix $(@D)/site
+	cp -r python/mliap_local/. $(@D)/site/mliap_local
 	touch $@
 
 # Leaks are asked for by benchmarks/memory.py alone. LeakSanitizer's look into the storage of threads
@@ -117,6 +121,11 @@ leaks: $(SANITIZED)/built
 	$(VENV)/bin/mliap-local convert eam NiAlH_jea.eam.alloy -o $(SANITIZED)/NiAlH.zip
 	$(VENV)/bin/python benchmarks/memory.py $(SANITIZED)/NiAlH.zip
 	$(SANITIZER) $(VENV)/bin/python benchmarks/memory.py $(SANITIZED)/NiAlH.zip --leaks
+
+valgrind: $(DEBUGGED)/built
+	$(VENV)/bin/mliap-local convert eam NiAlH_jea.eam.alloy -o $(DEBUGGED)/NiAlH.zip
+	PYTHONPATH=$(DEBUGGED)/site $(VENV)/bin/python benchmarks/memory.py $(DEBUGGED)/NiAlH.zip \
+	  --cycles 4 --valgrind $(DEBUGGED)/valgrind.log
 
 fuzz: $(VENV)/installed $(VENV)/deepmd/installed
 	$(VENV)/bin/python benchmarks/fuzz.py --inputs $(INPUTS)

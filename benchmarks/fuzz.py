@@ -4,14 +4,15 @@
     python benchmarks/fuzz.py FORMAT --show 4711    # print an input that failed
 
 Inputs are those of tests/fuzzing.py, told by format and number. Each format is read in a process of
-its own, which an input may end: that is a failure, but for `programs`, mutated StableHLO, whose
-readers are not ours. Such a file is given to `read_model` as users do, in a fresh process, which
-must survive: the child process ends for it. Writes results/fuzz.json.
+its own, which an input may end or keep: that is a failure, but for `programs`, mutated StableHLO,
+whose readers are not ours. Such a file is given to `read_model` as users do, in a fresh process,
+which must survive: the child process ends for it. Writes results/fuzz.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import mmap
 import os
@@ -25,6 +26,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 MOST_FAILURES = 50  # of a format: then it is enough
+PATIENCE = 60  # seconds for an input, where no interpreter would see the time that tests allow
 
 
 def main() -> None:
@@ -100,6 +102,7 @@ def work(name: str, first: int, inputs: int, notes: str) -> None:
         def note(number, counts):
             so_far = (counts[key] + k for key, k in zip(("read", "refused"), before, strict=True))
             shared[:] = struct.pack("<3q", number, *so_far)
+            faulthandler.dump_traceback_later(PATIENCE, exit=True)
 
         for part in range(first, first + inputs, 200):
             end = min(part + 200, first + inputs)
@@ -128,7 +131,11 @@ def _is_survived(name: str, number: int) -> bool:
         path = Path(folder) / "made.zip"
         path.write_bytes(made(name, number)["made.zip"])
         command = [sys.executable, "-c", _READ, path]
-        return subprocess.run(command, capture_output=True, check=False).returncode in (0, 7)
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, timeout=5 * PATIENCE)
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode in (0, 7)
 
 
 if __name__ == "__main__":
