@@ -8,7 +8,7 @@
 #   make wheel   a wheel in dist/, checked where no source is near
 #   make test-oldest  some tests with the oldest JAX and numpy that pyproject.toml allows
 #
-# and, with g++ (each takes some ten minutes):
+# and, with g++ (valgrind takes three minutes, leaks ten, sanitize an hour or more):
 #
 #   make sanitize  tests with the plugin under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make leaks     the pair style opened and closed again and again under LeakSanitizer
