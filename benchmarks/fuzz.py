@@ -26,7 +26,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 MOST_FAILURES = 50  # of a format: then it is enough
-PATIENCE = 60  # seconds for an input, where no interpreter would see the time that tests allow
+PATIENCE = 20  # seconds for an input, where no interpreter would see the time that tests allow
 
 
 def main() -> None:
